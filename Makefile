@@ -1,0 +1,112 @@
+# Every command that developers and CI run. `make` lists them.
+# Beforehand a machine needs only Rust, Python and a C compiler (the linker of Rust programs);
+# everything else is installed into $(VENV) by the first target that needs it.
+
+PYTHON ?= python3
+VENV   ?= .venv
+EXTRAS ?= torch,verl,dev
+
+bin    := $(abspath $(VENV))/bin
+python := $(bin)/python
+
+# An active conda environment makes maturin refuse to choose between it and $(VENV).
+unexport CONDA_PREFIX
+# The path lets maturin find zig, which pip puts into the environment.
+maturin = VIRTUAL_ENV="$(abspath $(VENV))" PATH="$(bin):$$PATH" maturin
+# In CI a Cargo.lock that does not match Cargo.toml is an error; elsewhere cargo mends it.
+locked := $(if $(CI),--locked)
+# On Linux zig links against an old glibc, so that the wheel is manylinux2014 wherever it is built.
+zig    := $(if $(filter Linux,$(shell uname -s)),--zig)
+
+# Stamps lie inside the environment: whoever deletes the environment deletes them too.
+installed := $(VENV)/.installed
+built     := $(VENV)/.built
+extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
+	test test-rust test-python wheel sdist wheel-test bench demo clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS)"
+
+##### Set-up
+
+prerequisites:
+	@scripts/prerequisites.sh "$(PYTHON)"
+
+$(installed): pyproject.toml | prerequisites
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(python)" -m pip install --quiet --upgrade pip
+	"$(python)" -m pip install --quiet --editable ".[$(EXTRAS)]"
+	@touch $@
+
+$(built): $(installed) $(extension_sources)
+	$(maturin) develop --release $(locked)
+	@touch $@
+
+setup: $(installed)  ## Create the environment with all dependencies
+
+build: $(built)  ## Compile the extension into the environment
+
+##### Checks
+
+fmt: $(installed)  ## Format Rust and Python
+	cargo fmt
+	$(bin)/ruff check --select I --fix
+	$(bin)/ruff format
+
+fmt-check: $(installed)  ## Check the format
+	cargo fmt --check
+	$(bin)/ruff format --check
+
+lint: lint-python lint-rust  ## Run ruff and clippy
+
+lint-python: $(installed)
+	$(bin)/ruff check
+
+# PYO3_PYTHON: otherwise PyO3 asks whichever python3 comes first, which may be too old.
+lint-rust: | prerequisites
+	cargo clippy $(locked) --all-targets -- -D warnings
+	PYO3_PYTHON="$(PYTHON)" cargo clippy $(locked) --all-targets --features python -- -D warnings
+
+types: $(built)  ## Check the Python types, and the stub against the binary
+	$(python) -m mypy
+	$(python) -m mypy.stubtest icpo._core --mypy-config-file pyproject.toml
+
+# Without the feature `python`: an extension module leaves libpython's symbols open, a test can't.
+test-rust: | prerequisites  ## Run the Rust tests
+	cargo test --release $(locked)
+
+test-python: $(built)  ## Run the Python tests
+	$(python) -m pytest
+
+test:  ## Run every check: what CI runs
+	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python wheel-test
+
+##### Distributions
+
+wheel: $(installed)  ## Build the abi3 wheel into dist/
+	rm -f dist/*.whl
+	$(maturin) build --release $(locked) $(zig) --out dist
+
+sdist: $(installed)  ## Build the source distribution into dist/
+	rm -f dist/*.tar.gz
+	$(maturin) sdist --out dist
+
+wheel-test: wheel sdist  ## Check what a user would download
+	$(python) -m pytest tests/packaging
+
+##### Programs
+
+bench: $(built)  ## Time the objective
+	$(python) benches/objective.py
+
+demo: $(built)  ## Run the demonstration
+	$(python) examples/demo.py
+
+clean:  ## Delete everything that the other targets made
+	rm -rf "$(VENV)" target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -f python/icpo/_core*.so
+	find python tests scripts benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,35 @@
+"""In-context policy optimization: exact, fast operators for RL on reasoning models.
+
+Importing this package loads neither torch nor verl. ``icpo.objective`` works on numpy arrays;
+``icpo.ops`` is the same for torch tensors, with gradients, and needs torch.
+"""
+
+from icpo._core import __version__, num_threads, set_num_threads
+from icpo.errors import (
+    ConfigError,
+    DeviceError,
+    DTypeError,
+    IcpoError,
+    InternalError,
+    MissingArgumentError,
+    NonFiniteError,
+    ShapeError,
+    TokenIdError,
+)
+from icpo.objective.config import LossConfig
+
+__all__ = [
+    "ConfigError",
+    "DTypeError",
+    "DeviceError",
+    "IcpoError",
+    "InternalError",
+    "LossConfig",
+    "MissingArgumentError",
+    "NonFiniteError",
+    "ShapeError",
+    "TokenIdError",
+    "__version__",
+    "num_threads",
+    "set_num_threads",
+]

@@ -1,0 +1,151 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from icpo.objective.config import LossConfig
+
+__version__: str
+LOSS_SUMS: list[str]
+ROLLOUT_SUMS: list[str]
+OFF_RATIOS: list[str]
+KLS: list[str]
+AGGREGATIONS: list[str]
+STDS: list[str]
+BASELINES: list[str]
+
+@final
+class TensorView:
+    def __new__(
+        cls,
+        address: int,
+        shape: Sequence[int],
+        strides: Sequence[int],
+        dtype: str,
+        writable: bool,
+        owner: Any,
+    ) -> TensorView: ...
+
+@final
+class TokenWeights:
+    def __new__(
+        cls,
+        loss_mask: TensorView,
+        expert_mask: TensorView | None,
+        config: LossConfig,
+        *,
+        length: int | None = None,
+        cu_seqlens: TensorView | None = None,
+        denominator: float | None = None,
+    ) -> TokenWeights: ...
+    def row_sums(self) -> list[float]: ...
+
+def set_num_threads(threads: int) -> None: ...
+def num_threads() -> int: ...
+def validate_config(config: LossConfig) -> None: ...
+def logp_entropy(
+    logits: TensorView,
+    ids: TensorView,
+    temperature: float | TensorView,
+    check: bool,
+    *,
+    logp: TensorView,
+    entropy: TensorView,
+    rank: TensorView,
+    max: TensorView,
+    log_sum: TensorView,
+) -> None: ...
+def logp_entropy_backward(
+    logits: TensorView,
+    ids: TensorView,
+    temperature: float | TensorView,
+    *,
+    logp: TensorView,
+    entropy: TensorView,
+    max: TensorView,
+    log_sum: TensorView,
+    d_logp: TensorView,
+    d_entropy: TensorView,
+    dlogits: TensorView,
+) -> None: ...
+def policy_loss(
+    weights: TokenWeights,
+    logp: TensorView,
+    old_logp: TensorView,
+    advantage: TensorView,
+    config: LossConfig,
+    check: bool,
+    *,
+    behavior_logp: TensorView | None = None,
+    ref_logp: TensorView | None = None,
+    entropy: TensorView | None = None,
+    d_logp: TensorView,
+    d_entropy: TensorView,
+) -> tuple[float, list[float]]: ...
+def fused_policy_loss(
+    weights: TokenWeights,
+    logits: TensorView,
+    ids: TensorView,
+    temperature: float | TensorView,
+    old_logp: TensorView,
+    advantage: TensorView,
+    config: LossConfig,
+    check: bool,
+    *,
+    behavior_logp: TensorView | None = None,
+    ref_logp: TensorView | None = None,
+    in_place: bool = False,
+    dlogits: TensorView | None = None,
+    outputs: Mapping[str, TensorView],
+) -> tuple[float, list[float]]: ...
+def fused_chunk(
+    weights: TokenWeights,
+    logits: TensorView,
+    first: int,
+    ids: TensorView,
+    temperature: float | TensorView,
+    old_logp: TensorView,
+    advantage: TensorView,
+    config: LossConfig,
+    check: bool,
+    *,
+    behavior_logp: TensorView | None = None,
+    ref_logp: TensorView | None = None,
+) -> tuple[float, list[float]]: ...
+def linear_policy_loss(
+    weights: TokenWeights,
+    hidden: TensorView,
+    weight: TensorView,
+    ids: TensorView,
+    temperature: float | TensorView,
+    old_logp: TensorView,
+    advantage: TensorView,
+    config: LossConfig,
+    check: bool,
+    chunk: int,
+    *,
+    behavior_logp: TensorView | None = None,
+    ref_logp: TensorView | None = None,
+    d_hidden: TensorView,
+    d_weight: TensorView,
+) -> tuple[float, list[float]]: ...
+def group_advantages(
+    rewards: TensorView,
+    group_ids: TensorView,
+    expert_mask: TensorView,
+    keep_mask: TensorView,
+    *,
+    std: str,
+    baseline: str,
+    eps: float,
+    out: TensorView,
+) -> None: ...
+def bonus_gamma(step: float, schedule: str, horizon: float) -> float: ...
+def rollout_sums(
+    rewards: TensorView,
+    group_ids: TensorView,
+    expert_mask: TensorView,
+    accepted: TensorView,
+    *,
+    lengths: TensorView | None = None,
+    demos: TensorView | None = None,
+    threshold: float,
+) -> list[float]: ...

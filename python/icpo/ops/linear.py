@@ -1,0 +1,224 @@
+"""The policy loss straight from hidden states, the logits never whole.
+
+Three matrix products a chunk of tokens and no recomputation: the logits of the chunk, which become
+their own gradient in place, and from that the gradients of hidden states and weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from icpo import _core
+from icpo.errors import ConfigError, DTypeError, ShapeError
+from icpo.objective.config import LossConfig
+from icpo.objective.metrics import LossMetrics
+from icpo.ops.tensors import (
+    LOGIT_DTYPES,
+    Batch,
+    check_device,
+    check_ids,
+    check_temperature,
+    check_tensors,
+    core_ids,
+    core_temperature,
+    view,
+    working_dtype,
+)
+
+__all__ = ["linear_policy_loss"]
+
+
+@torch.library.custom_op("icpo::linear_policy_loss", mutates_args=())
+def _linear(
+    hidden: Tensor,
+    weight: Tensor,
+    ids: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    loss_mask: Tensor | None,
+    expert_mask: Tensor | None,
+    behavior_logp: Tensor | None,
+    ref_logp: Tensor | None,
+    cu_seqlens: Tensor | None,
+    temperature: float,
+    temperatures: Tensor | None,
+    config: str,
+    denominator: float | None,
+    check: bool,
+    chunk: int,
+    hidden_moves: bool,
+    weight_moves: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    settings, dtype = LossConfig.from_spec(config), working_dtype(old_logp)
+    batch = Batch(
+        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
+    )
+    weights = batch.weights(ids.shape, settings, denominator)
+    arguments: Any = {
+        **batch.views(dtype),
+        "ids": core_ids(ids),
+        "temperature": core_temperature(temperature, temperatures),
+        "config": settings,
+        "check": check,
+    }
+    states = hidden.reshape(-1, hidden.shape[-1])  # (N, H)
+    tokens = len(states)
+    d_hidden = torch.empty(states.shape if hidden_moves else (0,), dtype=hidden.dtype)
+    # Chunks add up in float32, whatever the weights are kept in.
+    d_weight = torch.zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
+    buffer = torch.empty((min(chunk, tokens), len(weight)), dtype=hidden.dtype)
+    totals = torch.tensor(weights.row_sums(), dtype=torch.float64)
+    for first in range(0, tokens, chunk):
+        part = states[first : first + chunk]
+        logits = torch.mm(part, weight.t(), out=buffer[: len(part)])
+        _, sums = _core.fused_chunk(weights, view(logits), first, **arguments)
+        totals += torch.tensor(sums, dtype=torch.float64)
+        dlogits = logits  # in place
+        if hidden_moves:
+            torch.mm(dlogits, weight, out=d_hidden[first : first + chunk])
+        if weight_moves:
+            d_weight.addmm_(dlogits.t().to(torch.float32), part.to(torch.float32))
+    terms = ("loss_policy", "loss_kl", "loss_entropy", "loss_sft")
+    loss = sum(totals[_core.LOSS_SUMS.index(term)].item() for term in terms)
+    if hidden_moves:
+        d_hidden = d_hidden.reshape(hidden.shape)
+    return torch.tensor(loss), totals, d_hidden, d_weight.to(weight.dtype)
+
+
+@_linear.register_fake
+def _(
+    hidden: Tensor,
+    weight: Tensor,
+    ids: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    loss_mask: Tensor | None,
+    expert_mask: Tensor | None,
+    behavior_logp: Tensor | None,
+    ref_logp: Tensor | None,
+    cu_seqlens: Tensor | None,
+    temperature: float,
+    temperatures: Tensor | None,
+    config: str,
+    denominator: float | None,
+    check: bool,
+    chunk: int,
+    hidden_moves: bool,
+    weight_moves: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        hidden.new_empty((), dtype=torch.float32),
+        hidden.new_empty((len(_core.LOSS_SUMS),), dtype=torch.float64),
+        hidden.new_empty(hidden.shape if hidden_moves else (0,)),
+        weight.new_empty(weight.shape if weight_moves else (0,)),
+    )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, sums, d_hidden, d_weight = output
+    ctx.hidden_moves, ctx.weight_moves = inputs[16], inputs[17]
+    ctx.save_for_backward(d_hidden, d_weight)
+    ctx.mark_non_differentiable(sums, d_hidden, d_weight)
+
+
+def _backward(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    d_hidden, d_weight = ctx.saved_tensors
+    return (
+        d_hidden * d_loss.to(d_hidden.dtype) if ctx.hidden_moves else None,
+        d_weight * d_loss.to(d_weight.dtype) if ctx.weight_moves else None,
+        *[None] * 16,
+    )
+
+
+_linear.register_autograd(_backward, setup_context=_setup)
+
+
+def linear_policy_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    ids: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    loss_mask: Tensor | None,
+    expert_mask: Tensor | None,
+    *,
+    temperature: float | Tensor = 1.0,
+    behavior_logp: Tensor | None = None,
+    ref_logp: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    config: LossConfig,
+    denominator: float | None = None,
+    chunk: int = 4096,
+    check: bool = True,
+) -> tuple[Tensor, LossMetrics]:
+    """The loss of logits ``hidden @ weight.T``, differentiable in both, in chunks of tokens.
+
+    Args:
+        hidden: (B, T, H), or (N, H) with ``cu_seqlens``: the last hidden states, in float32,
+            bfloat16 or float16.
+        weight: (V, H) of the head, same dtype.
+        ids: (B, T) or (N,) the selected tokens; see `fused_policy_loss`, as for all that follows.
+        old_logp: see `policy_loss`.
+        advantage: see `policy_loss`.
+        loss_mask: see `policy_loss`.
+        expert_mask: see `policy_loss`.
+        temperature: divides the logits; a number, or a tensor with one for each token.
+        behavior_logp: see `policy_loss`.
+        ref_logp: see `policy_loss`.
+        cu_seqlens: see `policy_loss`.
+        config: the loss.
+        denominator: see `policy_loss`.
+        chunk: how many rows of logits exist at a time.
+        check: see `policy_loss`.
+
+    Returns:
+        The loss, float32, and `LossMetrics`.
+
+    Raises:
+        ShapeError, DTypeError, DeviceError, TokenIdError, ConfigError, MissingArgumentError,
+        NonFiniteError.
+    """
+    tensors = {"hidden": hidden, "weight": weight, "ids": ids}
+    check_tensors(tensors)
+    check_device(tensors)
+    check_ids(ids)
+    if hidden.dtype not in LOGIT_DTYPES or weight.dtype != hidden.dtype:
+        raise DTypeError(
+            "hidden, weight: expected one dtype of float32, bfloat16 and float16, got "
+            f"{hidden.dtype} and {weight.dtype}"
+        )
+    if hidden.dim() not in (2, 3) or tuple(hidden.shape[:-1]) != tuple(ids.shape):
+        raise ShapeError(
+            f"hidden: expected shape (*{tuple(ids.shape)}, H) to go with ids, got "
+            f"{tuple(hidden.shape)}"
+        )
+    if weight.dim() != 2 or weight.shape[1] != hidden.shape[-1]:
+        raise ShapeError(
+            f"weight: expected shape (V, {hidden.shape[-1]}), got {tuple(weight.shape)}"
+        )
+    if chunk < 1:
+        raise ConfigError(f"chunk: expected a number of tokens > 0, got {chunk}")
+    number, tensor = check_temperature(temperature, ids)
+    check_device({"temperature": tensor})
+    batch = Batch(
+        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
+    )
+    batch.check("ids", tuple(ids.shape))
+    loss, sums, _, _ = _linear(
+        hidden,
+        weight,
+        ids,
+        *batch.arguments(),
+        number,
+        tensor,
+        config.spec,
+        denominator,
+        check,
+        chunk,
+        hidden.requires_grad,
+        weight.requires_grad,
+    )
+    return loss, LossMetrics(sums)

@@ -1,0 +1,191 @@
+"""Log-probability, entropy and rank of selected tokens, in one pass over the logits."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from icpo import _core
+from icpo.ops.tensors import (
+    check_device,
+    check_logits,
+    check_temperature,
+    check_tensors,
+    core_ids,
+    core_temperature,
+    view,
+)
+
+__all__ = ["TokenStats", "logp_entropy", "token_rank", "token_stats"]
+
+
+@torch.library.custom_op("icpo::logp_entropy", mutates_args=())
+def _logp_entropy(
+    logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    shape = ids.shape
+    logp, entropy, top, log_sum = (torch.empty(shape, dtype=torch.float32) for _ in range(4))
+    rank = torch.empty(shape, dtype=torch.int64)
+    _core.logp_entropy(
+        view(logits),
+        core_ids(ids),
+        core_temperature(temperature, temperatures),
+        check,
+        logp=view(logp),
+        entropy=view(entropy),
+        rank=view(rank),
+        max=view(top),
+        log_sum=view(log_sum),
+    )
+    return logp, entropy, rank, top, log_sum
+
+
+@_logp_entropy.register_fake
+def _(
+    logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def floats() -> Tensor:
+        return logits.new_empty(ids.shape, dtype=torch.float32)
+
+    rank = logits.new_empty(ids.shape, dtype=torch.int64)
+    return floats(), floats(), rank, floats(), floats()
+
+
+@torch.library.custom_op("icpo::logp_entropy_backward", mutates_args=())
+def logp_entropy_backward(
+    logits: Tensor,
+    ids: Tensor,
+    temperature: float,
+    temperatures: Tensor | None,
+    logp: Tensor,
+    entropy: Tensor,
+    top: Tensor,
+    log_sum: Tensor,
+    d_logp: Tensor,
+    d_entropy: Tensor,
+) -> Tensor:
+    """The gradient of logits, from gradients of log-probabilities and entropies (float64)."""
+    dlogits = torch.empty(logits.shape, dtype=logits.dtype)
+    _core.logp_entropy_backward(
+        view(logits),
+        core_ids(ids),
+        core_temperature(temperature, temperatures),
+        logp=view(logp.contiguous()),
+        entropy=view(entropy.contiguous()),
+        max=view(top.contiguous()),
+        log_sum=view(log_sum.contiguous()),
+        d_logp=view(d_logp.contiguous()),
+        d_entropy=view(d_entropy.contiguous()),
+        dlogits=view(dlogits),
+    )
+    return dlogits
+
+
+@logp_entropy_backward.register_fake
+def _(
+    logits: Tensor,
+    ids: Tensor,
+    temperature: float,
+    temperatures: Tensor | None,
+    logp: Tensor,
+    entropy: Tensor,
+    top: Tensor,
+    log_sum: Tensor,
+    d_logp: Tensor,
+    d_entropy: Tensor,
+) -> Tensor:
+    return logits.new_empty(logits.shape)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, ids, ctx.temperature, temperatures, _ = inputs
+    logp, entropy, rank, top, log_sum = output
+    ctx.save_for_backward(logits, ids, temperatures, logp, entropy, top, log_sum)
+    ctx.mark_non_differentiable(rank, top, log_sum)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(
+    ctx: Any, d_logp: Tensor | None, d_entropy: Tensor | None, *_: Any
+) -> tuple[Tensor | None, None, None, None, None]:
+    logits, ids, temperatures, logp, entropy, top, log_sum = ctx.saved_tensors
+    if d_logp is None and d_entropy is None:
+        return None, None, None, None, None
+    dlogits = logp_entropy_backward(
+        logits,
+        ids,
+        ctx.temperature,
+        temperatures,
+        logp,
+        entropy,
+        top,
+        log_sum,
+        torch.zeros_like(logp, dtype=torch.float64) if d_logp is None else d_logp.double(),
+        torch.zeros_like(logp, dtype=torch.float64) if d_entropy is None else d_entropy.double(),
+    )
+    return dlogits, None, None, None, None
+
+
+_logp_entropy.register_autograd(_backward, setup_context=_setup)
+
+
+class TokenStats(NamedTuple):
+    """What one pass over the logits finds, each of shape (B, T) or (N,)."""
+
+    #: ln p of the selected token, float32, differentiable.
+    logp: Tensor
+    #: -Σ p ln p in nats, float32, differentiable.
+    entropy: Tensor
+    #: 1 + the number of tokens with a greater logit, int64 (eq. 13).
+    rank: Tensor
+
+
+def token_stats(
+    logits: Tensor,
+    ids: Tensor,
+    temperature: float | Tensor = 1.0,
+    *,
+    check: bool = True,
+) -> TokenStats:
+    """Log-probability, entropy and rank of selected tokens, in one pass over the logits.
+
+    Args:
+        logits: (N, V) or (B, T, V) in float32, bfloat16 or float16, read as they are. Rows may lie
+            anywhere (a slice ``logits[:, :-1]`` is fine); the vocabulary must be contiguous.
+        ids: (N,) or (B, T) the selected tokens, any integer dtype.
+        temperature: divides the logits; a number, or a tensor with one for each token.
+        check: whether NaN, +inf, rows of nothing but -inf, and selected tokens with a logit of
+            -inf are errors (`NonFiniteError`), or give NaN and -inf.
+
+    Raises:
+        ShapeError, DTypeError, DeviceError, TokenIdError, ConfigError, NonFiniteError.
+    """
+    check_tensors({"logits": logits, "ids": ids})
+    check_device({"logits": logits, "ids": ids})
+    check_logits(logits, ids)
+    number, tensor = check_temperature(temperature, ids)
+    check_device({"temperature": tensor})
+    logp, entropy, rank, _, _ = _logp_entropy(logits, ids, number, tensor, check)
+    return TokenStats(logp, entropy, rank)
+
+
+def logp_entropy(
+    logits: Tensor,
+    ids: Tensor,
+    temperature: float | Tensor = 1.0,
+    *,
+    check: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """ln p of selected tokens and entropy in nats, float32 and differentiable.
+
+    Arguments are those of `token_stats`.
+    """
+    stats = token_stats(logits, ids, temperature, check=check)
+    return stats.logp, stats.entropy
+
+
+def token_rank(logits: Tensor, ids: Tensor, *, check: bool = True) -> Tensor:
+    """1 + the number of tokens with a greater logit than the selected one, int64 (eq. 13)."""
+    return token_stats(logits.detach(), ids, check=check).rank

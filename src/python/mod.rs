@@ -1,0 +1,48 @@
+//! The extension module `icpo._core`: a table of contents. All of PyO3 lives in this folder.
+//!
+//! The module is private to the Python package, which shapes arguments, allocates results, and
+//! passes both as [`tensor::TensorView`]s. Whatever a person calls has checked names and shapes
+//! before; what is checked here again is all that memory safety rests on.
+
+mod call;
+mod error;
+mod objective;
+mod tensor;
+
+use pyo3::prelude::*;
+
+use crate::objective::config::Named;
+use crate::objective::{self as core_objective, advantage};
+
+fn names<T: Named>() -> Vec<&'static str> {
+    T::ALL.iter().map(|(name, _)| *name).collect()
+}
+
+/// Compiled core of icpo. Private: use `icpo.objective` and `icpo.ops`.
+#[pymodule]
+#[pyo3(name = "_core")]
+fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("LOSS_SUMS", core_objective::LossSums::NAMES.to_vec())?;
+    module.add("ROLLOUT_SUMS", core_objective::rollouts::RolloutSums::NAMES.to_vec())?;
+    module.add("OFF_RATIOS", names::<core_objective::config::OffRatio>())?;
+    module.add("KLS", names::<core_objective::config::Kl>())?;
+    module.add("AGGREGATIONS", names::<core_objective::config::Aggregation>())?;
+    module.add("STDS", names::<advantage::Std>())?;
+    module.add("BASELINES", names::<advantage::Baseline>())?;
+    module.add_class::<tensor::TensorView>()?;
+    module.add_class::<objective::TokenWeights>()?;
+    module.add_function(wrap_pyfunction!(call::set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(call::num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::validate_config, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::logp_entropy, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::logp_entropy_backward, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::policy_loss, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::fused_policy_loss, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::fused_chunk, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::linear_policy_loss, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::group_advantages, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::bonus_gamma, module)?)?;
+    module.add_function(wrap_pyfunction!(objective::rollout_sums, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+"""What a user downloads is complete and works. `make wheel-test` builds it into dist/ first."""
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ROOT / "scripts" / "smoke.py"
+MAX_WHEEL_BYTES = 10 * 1024 * 1024
+
+
+def only(pattern: str, folder: Path = ROOT / "dist") -> Path:
+    found = list(folder.glob(pattern))
+    assert len(found) == 1, f"expected one {pattern} in {folder}, found {found}"
+    return found[0]
+
+
+def sources(folder: str, *suffixes: str) -> set[str]:
+    """Files of the checkout, relative to its root; `suffixes` skip what builds leave behind."""
+    paths = (ROOT / folder).rglob("*")
+    return {p.relative_to(ROOT).as_posix() for p in paths if p.suffix in suffixes}
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    return only("*.whl")
+
+
+@pytest.fixture(scope="module")
+def sdist() -> Path:
+    return only("*.tar.gz")
+
+
+def smoke(wheel: Path, folder: Path) -> str:
+    """Installs the wheel where Rust cannot be found, and runs the smoke script there."""
+    venv.create(folder, with_pip=True)
+    scripts = folder / "bin"
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CARGO", "RUST", "PYTHON"))}
+    env["PATH"] = str(scripts)
+    python = str(scripts / "python")
+    # Binaries only: an attempt to compile anything must fail here, not succeed by luck.
+    install = [python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", str(wheel)]
+    subprocess.run(install, env=env, cwd=folder, check=True)
+    run = [python, "-I", str(SMOKE)]
+    return subprocess.check_output(run, env=env, cwd=folder, text=True)
+
+
+def test_wheel_tags(wheel: Path) -> None:
+    assert re.match(r"icpo_rs-[^-]+-cp310-abi3-", wheel.name)
+    if sys.platform == "linux":
+        assert "manylinux_2_17" in wheel.name
+
+
+def test_wheel_size(wheel: Path) -> None:
+    assert wheel.stat().st_size < MAX_WHEEL_BYTES
+
+
+def test_wheel_contents(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    info = {n for n in names if re.match(r"icpo_rs-[^/]+\.dist-info/", n)}
+    assert any(n.endswith("/licenses/LICENSE") for n in info)
+    python = {n.removeprefix("python/") for n in sources("python/icpo", ".py", ".pyi", ".typed")}
+    assert {"icpo/py.typed", "icpo/_core.pyi"} <= names
+    assert names - info == python | {"icpo/_core.abi3.so"}
+
+
+def test_sdist_contents(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {n.partition("/")[2] for n in archive.getnames()}
+    needed = {"Cargo.toml", "Cargo.lock", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    needed |= sources("src", ".rs") | sources("python/icpo", ".py", ".pyi", ".typed")
+    assert needed <= names, needed - names
+    allowed = re.compile(r"(src|kernels|python/icpo|tests|benches)/|[A-Za-z-]+(\.(md|toml|lock))?$")
+    built = re.compile(r"(^|/)(target|dist|__pycache__|\.venv[^/]*)/|\.(so|pyc)$")
+    stray = {n for n in names if not allowed.match(n) or built.search(n)}
+    assert not stray
+
+
+def test_wheel_works_without_rust(wheel: Path, tmp_path: Path) -> None:
+    assert "works" in smoke(wheel, tmp_path / "venv")
+
+
+def test_sdist_builds_and_works(sdist: Path, tmp_path: Path) -> None:
+    """Compiled the way a user's pip does: unpacked elsewhere, with its own copy of maturin."""
+    # A target directory of its own keeps the compiled dependencies between runs. The crate's own
+    # files are dropped because pip unpacks to a new path every time, so they would pile up.
+    target = ROOT / "target" / "sdist"
+    clean = ["cargo", "clean", "--quiet", "--release", "-p", "icpo", "--target-dir", str(target)]
+    subprocess.run(clean, cwd=ROOT, check=True)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    env = os.environ | {"CARGO_TARGET_DIR": str(target)}
+    subprocess.run([*pip, str(tmp_path), str(sdist)], env=env, cwd=tmp_path, check=True)
+    assert "works" in smoke(only("*.whl", tmp_path), tmp_path / "venv")
