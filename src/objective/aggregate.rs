@@ -141,7 +141,7 @@ pub fn token_weights(
     let norm = match (config.aggregation, config.norm_constant, rows.common_length()) {
         (Aggregation::SeqMeanTokenSumNorm, Some(constant), _) => constant,
         (Aggregation::SeqMeanTokenSumNorm, None, Some(length)) => length.max(1) as f64,
-        (Aggregation::SeqMeanTokenSumNorm, None, None) => {
+        (Aggregation::SeqMeanTokenSumNorm, None, None) if tokens > 0 => {
             return Err(Error::Missing {
                 argument: "norm_constant",
                 reason: "'seq-mean-token-sum-norm' over rows of different lengths needs it: there \

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::batch::{PolicyBatch, Real};
 use super::config::LossConfig;
 use super::logits::{Logits, LogitsMut, check_ids, impossible_token, unsound_row};
+use super::logp_entropy::SavedRow;
 use super::metrics::LossSums;
 use super::policy_loss::sum_tokens;
 use super::row::{RowGradient, RowState, Scale, gradient_in_place, gradient_into, scan_row};
@@ -29,10 +30,8 @@ pub struct FusedLoss {
     pub logp: Vec<f32>,
     /// −Σ p ln p, in nats.
     pub entropy: Vec<f32>,
-    /// The greatest logit.
-    pub max: Vec<f32>,
-    /// ln Σ exp((x − max)/τ).
-    pub log_sum: Vec<f32>,
+    /// For the backward pass.
+    pub saved: Vec<SavedRow>,
     /// ∂loss/∂logp.
     pub d_logp: Vec<f64>,
     /// ∂loss/∂entropy.
@@ -61,6 +60,12 @@ struct RowLoss {
     loss: TokenLoss,
     logp: f64,
     entropy: f64,
+}
+
+impl RowLoss {
+    fn saved(&self) -> SavedRow {
+        [self.state.max.into(), self.state.log_sum(), self.logp, self.entropy]
+    }
 }
 
 impl<T: Real> FusedInput<'_, T> {
@@ -145,8 +150,7 @@ impl<T: Real> FusedInput<'_, T> {
             sums,
             logp: single(|row| row.logp),
             entropy: single(|row| row.entropy),
-            max: single(|row| f64::from(row.state.max)),
-            log_sum: single(|row| row.state.log_sum()),
+            saved: rows.iter().map(|row| row.as_ref().map_or([0.0; 4], RowLoss::saved)).collect(),
             d_logp: losses.iter().map(|token| token.weight * token.d_logp).collect(),
             d_entropy: losses.iter().map(|token| -token.weight * coefficient).collect(),
         })

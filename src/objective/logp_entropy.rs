@@ -18,11 +18,14 @@ pub struct TokenStats {
     pub entropy: Vec<f32>,
     /// 1 + the number of tokens with a greater logit (eq. 13).
     pub rank: Vec<i64>,
-    /// The greatest logit.
-    pub max: Vec<f32>,
-    /// ln Σ exp((x − max)/τ).
-    pub log_sum: Vec<f32>,
+    /// For the backward pass.
+    pub saved: Vec<SavedRow>,
 }
+
+/// What the backward pass needs of a row: the greatest logit, ln Σ exp((x − max)/τ), ln p of the
+/// selected token, and the entropy. In `f64`, for the gradient of an entropy near its maximum ln V
+/// is a small difference of these.
+pub type SavedRow = [f64; 4];
 
 /// Log-probability, entropy and rank of token `ids[i]` under the logits of token i.
 ///
@@ -66,22 +69,11 @@ pub fn logp_entropy<E: Element>(
         logp: rows.iter().map(|(_, logp, _)| *logp as f32).collect(),
         entropy: rows.iter().map(|(_, _, entropy)| *entropy as f32).collect(),
         rank: rows.iter().map(|(state, _, _)| state.above as i64 + 1).collect(),
-        max: rows.iter().map(|(state, _, _)| state.max).collect(),
-        log_sum: rows.iter().map(|(state, _, _)| state.log_sum() as f32).collect(),
+        saved: rows
+            .iter()
+            .map(|(state, logp, entropy)| [state.max.into(), state.log_sum(), *logp, *entropy])
+            .collect(),
     })
-}
-
-/// What the forward pass leaves for the backward pass, one value a token.
-#[derive(Debug, Clone, Copy)]
-pub struct Saved<'a> {
-    /// [`TokenStats::logp`].
-    pub logp: &'a [f32],
-    /// [`TokenStats::entropy`].
-    pub entropy: &'a [f32],
-    /// [`TokenStats::max`].
-    pub max: &'a [f32],
-    /// [`TokenStats::log_sum`].
-    pub log_sum: &'a [f32],
 }
 
 /// Writes Σ d_logp·∂logp/∂logits + Σ d_entropy·∂entropy/∂logits into `dlogits`. Rows where both
@@ -93,7 +85,7 @@ pub fn logp_entropy_backward<E: Element>(
     logits: &Logits<'_, E>,
     ids: &[i64],
     temperature: Temperature<'_>,
-    saved: Saved<'_>,
+    saved: &[SavedRow],
     d_logp: &[f64],
     d_entropy: &[f64],
     dlogits: &mut LogitsMut<'_, E>,
@@ -102,10 +94,7 @@ pub fn logp_entropy_backward<E: Element>(
     dlogits.check_fits(logits)?;
     for (argument, len) in [
         ("ids", ids.len()),
-        ("logp", saved.logp.len()),
-        ("entropy", saved.entropy.len()),
-        ("max", saved.max.len()),
-        ("log_sum", saved.log_sum.len()),
+        ("saved", saved.len()),
         ("d_logp", d_logp.len()),
         ("d_entropy", d_entropy.len()),
     ] {
@@ -120,11 +109,12 @@ pub fn logp_entropy_backward<E: Element>(
             if !moves(token) {
                 return target.fill(E::from_f32(0.0));
             }
+            let [max, log_sum, logp, entropy] = saved[token];
             let gradient = RowGradient {
-                max: saved.max[token],
-                log_sum: f64::from(saved.log_sum[token]),
-                logp: f64::from(saved.logp[token]),
-                entropy: f64::from(saved.entropy[token]),
+                max: max as f32,
+                log_sum,
+                logp,
+                entropy,
                 d_logp: d_logp[token],
                 d_entropy: d_entropy[token],
             };

@@ -45,7 +45,7 @@ pub use fused::{
 };
 pub use linear::{LinearLoss, linear_policy_loss};
 pub use logits::{Logits, LogitsMut};
-pub use logp_entropy::{Saved, TokenStats, logp_entropy, logp_entropy_backward};
+pub use logp_entropy::{SavedRow, TokenStats, logp_entropy, logp_entropy_backward};
 pub use metrics::LossSums;
 pub use policy_loss::{PolicyLoss, policy_loss};
 pub use temperature::Temperature;

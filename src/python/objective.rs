@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use super::call::run;
 use super::error::Failure;
 use super::tensor::{DType, TensorView, per_token, with_element, with_real};
+use crate::objective::Temperature;
 use crate::objective::advantage::{AdvantageConfig, Baseline, Std};
 use crate::objective::bonus::BonusSchedule;
 use crate::objective::config::{Aggregation, Kl, Named, OffRatio};
 use crate::objective::rollouts::Rollouts;
 use crate::objective::{self, FusedInput, FusedLoss, LossConfig, PolicyBatch, Real, RowOffsets};
-use crate::objective::{Saved, Temperature};
 
 type View<'py> = PyRef<'py, TensorView>;
 
@@ -108,15 +108,15 @@ pub(crate) struct TokenWeights {
 
 #[pymethods]
 impl TokenWeights {
-    /// Rows are `length` tokens each, or lie between the offsets `cu_seqlens`.
+    /// Rows are a padded batch of `shape` (B, T), or lie between the offsets `cu_seqlens`.
     #[new]
-    #[pyo3(signature = (loss_mask, expert_mask, config, *, length=None, cu_seqlens=None, denominator=None))]
+    #[pyo3(signature = (loss_mask, expert_mask, config, *, shape=None, cu_seqlens=None, denominator=None))]
     fn new(
         py: Python<'_>,
         loss_mask: View<'_>,
         expert_mask: Option<View<'_>>,
         config: PyLossConfig,
-        length: Option<usize>,
+        shape: Option<(usize, usize)>,
         cu_seqlens: Option<View<'_>>,
         denominator: Option<f64>,
     ) -> PyResult<Self> {
@@ -126,10 +126,10 @@ impl TokenWeights {
             let config = config.get()?;
             let loss_mask = loss_mask.mask("loss_mask")?;
             let tokens = loss_mask.len();
-            let rows = match (cu_seqlens, length) {
+            let rows = match (cu_seqlens, shape) {
                 (Some(offsets), _) => RowOffsets::packed(offsets.slice("cu_seqlens")?, tokens)?,
-                (None, Some(length)) if length > 0 => RowOffsets::padded(tokens / length, length),
-                _ => RowOffsets::padded(0, 0),
+                (None, Some((rows, length))) => RowOffsets::padded(rows, length),
+                (None, None) => RowOffsets::padded(1, tokens),
             };
             let expert_mask = match expert_mask {
                 Some(view) => per_token("expert_mask", &view.mask("expert_mask")?, &rows)?.into(),
@@ -182,7 +182,7 @@ impl<'a> BatchViews<'a> {
 
 /// Log-probability, entropy and rank of the selected tokens, written into the outputs given.
 #[pyfunction]
-#[pyo3(signature = (logits, ids, temperature, check, *, logp, entropy, rank, max, log_sum))]
+#[pyo3(signature = (logits, ids, temperature, check, *, logp, entropy, rank, saved))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn logp_entropy(
     py: Python<'_>,
@@ -193,11 +193,10 @@ pub(crate) fn logp_entropy(
     logp: View<'_>,
     entropy: View<'_>,
     rank: View<'_>,
-    max: View<'_>,
-    log_sum: View<'_>,
+    saved: View<'_>,
 ) -> PyResult<()> {
     let (logits, ids, temperature) = (&*logits, &*ids, temperature.arg());
-    let (logp, entropy, rank, max, log_sum) = (&*logp, &*entropy, &*rank, &*max, &*log_sum);
+    let (logp, entropy, rank, saved) = (&*logp, &*entropy, &*rank, &*saved);
     run(py, || {
         let ids = ids.slice("ids")?;
         let stats = with_element!(logits, E => {
@@ -207,39 +206,30 @@ pub(crate) fn logp_entropy(
         logp.fill("logp", stats.logp.into_iter())?;
         entropy.fill("entropy", stats.entropy.into_iter())?;
         rank.fill("rank", stats.rank.into_iter())?;
-        max.fill("max", stats.max.into_iter())?;
-        log_sum.fill("log_sum", stats.log_sum.into_iter())
+        saved.fill_rows("saved", &stats.saved)
     })
 }
 
 /// Writes the gradient of log-probabilities and entropies into `dlogits`.
 #[pyfunction]
-#[pyo3(signature = (logits, ids, temperature, *, logp, entropy, max, log_sum, d_logp, d_entropy, dlogits))]
+#[pyo3(signature = (logits, ids, temperature, *, saved, d_logp, d_entropy, dlogits))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn logp_entropy_backward(
     py: Python<'_>,
     logits: View<'_>,
     ids: View<'_>,
     temperature: PyTemperature<'_>,
-    logp: View<'_>,
-    entropy: View<'_>,
-    max: View<'_>,
-    log_sum: View<'_>,
+    saved: View<'_>,
     d_logp: View<'_>,
     d_entropy: View<'_>,
     dlogits: View<'_>,
 ) -> PyResult<()> {
     let (logits, ids, temperature) = (&*logits, &*ids, temperature.arg());
-    let (logp, entropy, max, log_sum) = (&*logp, &*entropy, &*max, &*log_sum);
-    let (d_logp, d_entropy, dlogits) = (&*d_logp, &*d_entropy, &*dlogits);
+    let (saved, d_logp, d_entropy) = (&*saved, &*d_logp, &*d_entropy);
+    let dlogits = &*dlogits;
     run(py, || {
         dlogits.check_apart(logits, "dlogits")?;
-        let saved = Saved {
-            logp: logp.slice("logp")?,
-            entropy: entropy.slice("entropy")?,
-            max: max.slice("max")?,
-            log_sum: log_sum.slice("log_sum")?,
-        };
+        let saved = saved.slice::<f64>("saved")?.as_chunks().0;
         let (ids, d_logp) = (ids.slice("ids")?, d_logp.slice("d_logp")?);
         let d_entropy = d_entropy.slice("d_entropy")?;
         with_element!(logits, E => {
@@ -297,8 +287,7 @@ pub(crate) fn policy_loss(
 pub(crate) struct FusedOutputs<'py> {
     logp: View<'py>,
     entropy: View<'py>,
-    max: View<'py>,
-    log_sum: View<'py>,
+    saved: View<'py>,
     d_logp: View<'py>,
     d_entropy: View<'py>,
 }
@@ -307,8 +296,7 @@ pub(crate) struct FusedOutputs<'py> {
 struct FusedOutputViews<'a> {
     logp: &'a TensorView,
     entropy: &'a TensorView,
-    max: &'a TensorView,
-    log_sum: &'a TensorView,
+    saved: &'a TensorView,
     d_logp: &'a TensorView,
     d_entropy: &'a TensorView,
 }
@@ -318,8 +306,7 @@ impl FusedOutputs<'_> {
         FusedOutputViews {
             logp: &self.logp,
             entropy: &self.entropy,
-            max: &self.max,
-            log_sum: &self.log_sum,
+            saved: &self.saved,
             d_logp: &self.d_logp,
             d_entropy: &self.d_entropy,
         }
@@ -330,8 +317,7 @@ impl FusedOutputViews<'_> {
     fn fill(&self, loss: FusedLoss) -> Result<Summary, Failure> {
         self.logp.fill("logp", loss.logp.into_iter())?;
         self.entropy.fill("entropy", loss.entropy.into_iter())?;
-        self.max.fill("max", loss.max.into_iter())?;
-        self.log_sum.fill("log_sum", loss.log_sum.into_iter())?;
+        self.saved.fill_rows("saved", &loss.saved)?;
         self.d_logp.fill("d_logp", loss.d_logp.into_iter())?;
         self.d_entropy.fill("d_entropy", loss.d_entropy.into_iter())?;
         Ok((loss.loss, loss.sums.to_array().to_vec()))

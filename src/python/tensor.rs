@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::error::Failure;
 use crate::Error;
 use crate::element::Element;
-use crate::objective::{Logits, LogitsMut};
+use crate::objective::{Logits, LogitsMut, SavedRow};
 
 /// A type that memory may be read as.
 pub(crate) trait DType: Copy + Send + Sync + 'static {
@@ -157,7 +157,7 @@ impl TensorView {
             reach += stride * (length - 1);
             fits
         });
-        if self.writable && apart {
+        if self.writable && (apart || self.len() == 0) {
             return Ok(());
         }
         let expected = "memory that may be written, without overlapping elements";
@@ -165,7 +165,13 @@ impl TensorView {
     }
 
     /// The byte range that the elements span.
-    fn span(&self, size: usize) -> std::ops::Range<usize> {
+    fn span(&self) -> std::ops::Range<usize> {
+        let size = match self.dtype.as_str() {
+            "float16" | "bfloat16" => 2,
+            "float32" => 4,
+            "bool" => 1,
+            _ => 8,
+        };
         if self.len() == 0 {
             return 0..0;
         }
@@ -180,8 +186,7 @@ impl TensorView {
 
     /// Checks that writing this leaves the other alone.
     pub(crate) fn check_apart(&self, other: &Self, argument: &'static str) -> Result<(), Failure> {
-        // Eight bytes is the size of the largest element; a wider guess is on the safe side.
-        let (ours, theirs) = (self.span(8), other.span(8));
+        let (ours, theirs) = (self.span(), other.span());
         if ours.start >= theirs.end || theirs.start >= ours.end {
             return Ok(());
         }
@@ -200,6 +205,9 @@ impl TensorView {
     }
 
     fn check_contiguous(&self, argument: &'static str) -> Result<(), Failure> {
+        if self.len() == 0 {
+            return Ok(());
+        }
         let mut step = 1;
         for (&length, &stride) in self.shape.iter().zip(&self.strides).rev() {
             if length > 1 && stride != step {
@@ -229,6 +237,15 @@ impl TensorView {
             *place = value;
         }
         Ok(())
+    }
+
+    /// Copies what a backward pass will need.
+    pub(crate) fn fill_rows(
+        &self,
+        argument: &'static str,
+        rows: &[SavedRow],
+    ) -> Result<(), Failure> {
+        self.fill::<f64>(argument, rows.as_flattened().iter().copied())
     }
 
     /// Copies results into an array of either float type.

@@ -23,8 +23,8 @@ class BatchLayout:
     shape: tuple[int, ...]
     #: B.
     rows: int
-    #: T of a padded batch.
-    length: int | None
+    #: (B, T) of a padded batch.
+    padded_shape: tuple[int, int] | None
 
     @classmethod
     def of(cls, argument: str, shape: Shape, cu_seqlens: Shape | None) -> BatchLayout:
@@ -41,7 +41,7 @@ class BatchLayout:
                     f"cu_seqlens: expected None for padded (B, T) tensors such as {argument} of "
                     f"shape {shape}, got offsets"
                 )
-            return cls(shape, shape[0], shape[1])
+            return cls(shape, shape[0], (shape[0], shape[1]))
         if len(shape) != 1:
             raise ShapeError(
                 f"{argument}: expected shape (B, T), or (N,) with cu_seqlens, got {shape}"

@@ -132,8 +132,7 @@ def logp_entropy(
         logp=view(logp),
         entropy=view(entropy),
         rank=view(rank),
-        max=view(np.empty(shape, np.float32)),
-        log_sum=view(np.empty(shape, np.float32)),
+        saved=view(np.empty((*shape, 4), np.float64)),
     )
     return TokenStats(logp, entropy, rank)
 
@@ -184,7 +183,7 @@ class _Batch:
             view(mask),
             None if expert is None else view(expert),
             config,
-            length=layout.length,
+            shape=layout.padded_shape,
             cu_seqlens=None if offsets is None else view(offsets),
             denominator=denominator,
         )
@@ -300,7 +299,8 @@ def fused_policy_loss(
     )
     dlogits = logits if inplace else np.empty(logits.shape, logits.dtype)
     logp, entropy = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    unused = [np.empty(shape, t) for t in (np.float32, np.float32, np.float64, np.float64)]
+    # Of use to a backward pass only.
+    unused = [np.empty(size, np.float64) for size in ((*shape, 4), shape, shape)]
     loss, sums = _core.fused_policy_loss(
         batch.weights,
         view(logits),
@@ -314,7 +314,7 @@ def fused_policy_loss(
         dlogits=None if inplace else view(dlogits),
         outputs=dict(
             zip(
-                ("logp", "entropy", "max", "log_sum", "d_logp", "d_entropy"),
+                ("logp", "entropy", "saved", "d_logp", "d_entropy"),
                 map(view, (logp, entropy, *unused)),
                 strict=True,
             )

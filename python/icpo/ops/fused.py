@@ -26,13 +26,22 @@ from icpo.ops.tensors import (
     check_tensors,
     core_ids,
     core_temperature,
+    scalar,
+    sums_tensor,
     view,
     working_dtype,
 )
 
 __all__ = ["fused_policy_loss"]
 
-_OUTPUTS = ("logp", "entropy", "max", "log_sum", "d_logp", "d_entropy")
+#: Outputs of the core: dtype, and values a token where more than one.
+_OUTPUTS = {
+    "logp": (torch.float32, ()),
+    "entropy": (torch.float32, ()),
+    "saved": (torch.float64, (4,)),
+    "d_logp": (torch.float64, ()),
+    "d_entropy": (torch.float64, ()),
+}
 
 
 def _run(
@@ -44,11 +53,13 @@ def _run(
     denominator: float | None,
     check: bool,
     in_place: bool,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """The loss, the sums, and one tensor for each of `_OUTPUTS`."""
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The loss, the sums, and a tensor for each of `_OUTPUTS`."""
     settings, dtype = LossConfig.from_spec(config), working_dtype(batch.old_logp)
-    dtypes = [torch.float32] * 4 + [torch.float64] * 2
-    outputs = [torch.empty(ids.shape, dtype=dtype) for dtype in dtypes]
+    outputs = {
+        name: ids.new_empty((*ids.shape, *extra), dtype=kind)
+        for name, (kind, extra) in _OUTPUTS.items()
+    }
     loss, sums = _core.fused_policy_loss(
         batch.weights(ids.shape, settings, denominator),
         view(logits),
@@ -57,10 +68,10 @@ def _run(
         config=settings,
         check=check,
         in_place=in_place,
-        outputs=dict(zip(_OUTPUTS, map(view, outputs), strict=True)),
+        outputs={name: view(output) for name, output in outputs.items()},
         **batch.views(dtype),
     )
-    return torch.tensor(loss), torch.tensor(sums, dtype=torch.float64), outputs
+    return scalar(loss), sums_tensor(sums), outputs
 
 
 @torch.library.custom_op("icpo::fused_policy_loss", mutates_args=())
@@ -79,14 +90,13 @@ def _fused(
     config: str,
     denominator: float | None,
     check: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch = Batch(
         old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
     )
     heat = core_temperature(temperature, temperatures)
     loss, sums, outputs = _run(logits, ids, batch, heat, config, denominator, check, False)
-    logp, entropy, top, log_sum, d_logp, d_entropy = outputs
-    return loss, sums, logp, entropy, top, log_sum, d_logp, d_entropy
+    return loss, sums, outputs["saved"], outputs["d_logp"], outputs["d_entropy"]
 
 
 @_fused.register_fake
@@ -105,20 +115,14 @@ def _(
     config: str,
     denominator: float | None,
     check: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    def new(dtype: torch.dtype) -> Tensor:
-        return logits.new_empty(ids.shape, dtype=dtype)
-
-    single, double = torch.float32, torch.float64
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    double = torch.float64
     return (
-        logits.new_empty((), dtype=single),
+        logits.new_empty((), dtype=torch.float32),
         logits.new_empty((len(_core.LOSS_SUMS),), dtype=double),
-        new(single),
-        new(single),
-        new(single),
-        new(single),
-        new(double),
-        new(double),
+        logits.new_empty((*ids.shape, 4), dtype=double),
+        logits.new_empty(ids.shape, dtype=double),
+        logits.new_empty(ids.shape, dtype=double),
     )
 
 
@@ -130,17 +134,14 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _backward(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    logits, ids, temperatures, logp, entropy, top, log_sum, d_logp, d_entropy = ctx.saved_tensors
+    logits, ids, temperatures, saved, d_logp, d_entropy = ctx.saved_tensors
     scale = d_loss.double()
     dlogits = logp_entropy_backward(
         logits,
         ids,
         ctx.temperature,
         temperatures,
-        logp,
-        entropy,
-        top,
-        log_sum,
+        saved,
         d_logp * scale,
         d_entropy * scale,
     )
@@ -202,7 +203,7 @@ def _(
 def _scale_(values: Tensor, factor: Tensor) -> None:
     """Multiplies in place. By one, which is usual, costs no pass over memory."""
     if factor.item() != 1.0:
-        values.mul_(factor.to(values.dtype))
+        values.mul_(factor.item())
 
 
 @_scale_.register_fake

@@ -24,6 +24,8 @@ from icpo.ops.tensors import (
     check_tensors,
     core_ids,
     core_temperature,
+    scalar,
+    sums_tensor,
     view,
     working_dtype,
 )
@@ -66,16 +68,16 @@ def _linear(
     }
     states = hidden.reshape(-1, hidden.shape[-1])  # (N, H)
     tokens = len(states)
-    d_hidden = torch.empty(states.shape if hidden_moves else (0,), dtype=hidden.dtype)
+    d_hidden = states.new_empty(states.shape if hidden_moves else (0,))
     # Chunks add up in float32, whatever the weights are kept in.
-    d_weight = torch.zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
-    buffer = torch.empty((min(chunk, tokens), len(weight)), dtype=hidden.dtype)
-    totals = torch.tensor(weights.row_sums(), dtype=torch.float64)
+    d_weight = weight.new_zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
+    buffer = states.new_empty((min(chunk, tokens), len(weight)))
+    totals = sums_tensor(weights.row_sums())
     for first in range(0, tokens, chunk):
         part = states[first : first + chunk]
         logits = torch.mm(part, weight.t(), out=buffer[: len(part)])
         _, sums = _core.fused_chunk(weights, view(logits), first, **arguments)
-        totals += torch.tensor(sums, dtype=torch.float64)
+        totals += sums_tensor(sums)
         dlogits = logits  # in place
         if hidden_moves:
             torch.mm(dlogits, weight, out=d_hidden[first : first + chunk])
@@ -85,7 +87,7 @@ def _linear(
     loss = sum(totals[_core.LOSS_SUMS.index(term)].item() for term in terms)
     if hidden_moves:
         d_hidden = d_hidden.reshape(hidden.shape)
-    return torch.tensor(loss), totals, d_hidden, d_weight.to(weight.dtype)
+    return scalar(loss), totals, d_hidden, d_weight.to(weight.dtype)
 
 
 @_linear.register_fake
@@ -127,8 +129,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 def _backward(ctx: Any, d_loss: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     d_hidden, d_weight = ctx.saved_tensors
     return (
-        d_hidden * d_loss.to(d_hidden.dtype) if ctx.hidden_moves else None,
-        d_weight * d_loss.to(d_weight.dtype) if ctx.weight_moves else None,
+        d_hidden * d_loss if ctx.hidden_moves else None,
+        d_weight * d_loss if ctx.weight_moves else None,
         *[None] * 16,
     )
 

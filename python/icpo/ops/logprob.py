@@ -24,10 +24,10 @@ __all__ = ["TokenStats", "logp_entropy", "token_rank", "token_stats"]
 @torch.library.custom_op("icpo::logp_entropy", mutates_args=())
 def _logp_entropy(
     logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    shape = ids.shape
-    logp, entropy, top, log_sum = (torch.empty(shape, dtype=torch.float32) for _ in range(4))
-    rank = torch.empty(shape, dtype=torch.int64)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    logp, entropy = (ids.new_empty(ids.shape, dtype=torch.float32) for _ in range(2))
+    rank = ids.new_empty(ids.shape, dtype=torch.int64)
+    saved = ids.new_empty((*ids.shape, 4), dtype=torch.float64)
     _core.logp_entropy(
         view(logits),
         core_ids(ids),
@@ -36,21 +36,21 @@ def _logp_entropy(
         logp=view(logp),
         entropy=view(entropy),
         rank=view(rank),
-        max=view(top),
-        log_sum=view(log_sum),
+        saved=view(saved),
     )
-    return logp, entropy, rank, top, log_sum
+    return logp, entropy, rank, saved
 
 
 @_logp_entropy.register_fake
 def _(
     logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    def floats() -> Tensor:
-        return logits.new_empty(ids.shape, dtype=torch.float32)
-
-    rank = logits.new_empty(ids.shape, dtype=torch.int64)
-    return floats(), floats(), rank, floats(), floats()
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        logits.new_empty(ids.shape, dtype=torch.float32),
+        logits.new_empty(ids.shape, dtype=torch.float32),
+        logits.new_empty(ids.shape, dtype=torch.int64),
+        logits.new_empty((*ids.shape, 4), dtype=torch.float64),
+    )
 
 
 @torch.library.custom_op("icpo::logp_entropy_backward", mutates_args=())
@@ -59,23 +59,17 @@ def logp_entropy_backward(
     ids: Tensor,
     temperature: float,
     temperatures: Tensor | None,
-    logp: Tensor,
-    entropy: Tensor,
-    top: Tensor,
-    log_sum: Tensor,
+    saved: Tensor,
     d_logp: Tensor,
     d_entropy: Tensor,
 ) -> Tensor:
     """The gradient of logits, from gradients of log-probabilities and entropies (float64)."""
-    dlogits = torch.empty(logits.shape, dtype=logits.dtype)
+    dlogits = logits.new_empty(logits.shape)
     _core.logp_entropy_backward(
         view(logits),
         core_ids(ids),
         core_temperature(temperature, temperatures),
-        logp=view(logp.contiguous()),
-        entropy=view(entropy.contiguous()),
-        max=view(top.contiguous()),
-        log_sum=view(log_sum.contiguous()),
+        saved=view(saved.contiguous()),
         d_logp=view(d_logp.contiguous()),
         d_entropy=view(d_entropy.contiguous()),
         dlogits=view(dlogits),
@@ -89,10 +83,7 @@ def _(
     ids: Tensor,
     temperature: float,
     temperatures: Tensor | None,
-    logp: Tensor,
-    entropy: Tensor,
-    top: Tensor,
-    log_sum: Tensor,
+    saved: Tensor,
     d_logp: Tensor,
     d_entropy: Tensor,
 ) -> Tensor:
@@ -101,29 +92,32 @@ def _(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, ids, ctx.temperature, temperatures, _ = inputs
-    logp, entropy, rank, top, log_sum = output
-    ctx.save_for_backward(logits, ids, temperatures, logp, entropy, top, log_sum)
-    ctx.mark_non_differentiable(rank, top, log_sum)
+    _, _, rank, saved = output
+    ctx.save_for_backward(logits, ids, temperatures, saved)
+    ctx.mark_non_differentiable(rank, saved)
     ctx.set_materialize_grads(False)
 
 
 def _backward(
     ctx: Any, d_logp: Tensor | None, d_entropy: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, None, None, None, None]:
-    logits, ids, temperatures, logp, entropy, top, log_sum = ctx.saved_tensors
+    logits, ids, temperatures, saved = ctx.saved_tensors
     if d_logp is None and d_entropy is None:
         return None, None, None, None, None
+
+    def double(gradient: Tensor | None) -> Tensor:
+        if gradient is None:
+            return torch.zeros(ids.shape, dtype=torch.float64, device=ids.device)
+        return gradient.double()
+
     dlogits = logp_entropy_backward(
         logits,
         ids,
         ctx.temperature,
         temperatures,
-        logp,
-        entropy,
-        top,
-        log_sum,
-        torch.zeros_like(logp, dtype=torch.float64) if d_logp is None else d_logp.double(),
-        torch.zeros_like(logp, dtype=torch.float64) if d_entropy is None else d_entropy.double(),
+        saved,
+        double(d_logp),
+        double(d_entropy),
     )
     return dlogits, None, None, None, None
 
@@ -167,7 +161,7 @@ def token_stats(
     check_logits(logits, ids)
     number, tensor = check_temperature(temperature, ids)
     check_device({"temperature": tensor})
-    logp, entropy, rank, _, _ = _logp_entropy(logits, ids, number, tensor, check)
+    logp, entropy, rank, _ = _logp_entropy(logits, ids, number, tensor, check)
     return TokenStats(logp, entropy, rank)
 
 

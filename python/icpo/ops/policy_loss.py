@@ -15,6 +15,8 @@ from icpo.ops.tensors import (
     check_device,
     check_floats,
     check_tensors,
+    scalar,
+    sums_tensor,
     view,
     working_dtype,
 )
@@ -41,7 +43,7 @@ def _policy_loss(
     batch = Batch(
         old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
     )
-    d_logp, d_entropy = (torch.empty(logp.shape, dtype=dtype) for _ in range(2))
+    d_logp, d_entropy = (logp.new_empty(logp.shape, dtype=dtype) for _ in range(2))
     loss, sums = _core.policy_loss(
         batch.weights(logp.shape, settings, denominator),
         view(logp.detach().to(dtype).contiguous()),
@@ -53,8 +55,8 @@ def _policy_loss(
         **batch.views(dtype),
     )
     return (
-        torch.tensor(loss, dtype=dtype),
-        torch.tensor(sums, dtype=torch.float64),
+        scalar(loss, dtype),
+        sums_tensor(sums),
         d_logp,
         d_entropy,
     )

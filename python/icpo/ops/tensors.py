@@ -196,14 +196,14 @@ class Batch:
     ) -> _core.TokenWeights:
         """Which tokens count, and how much."""
         mask = self.loss_mask
-        mask = torch.ones(shape, dtype=torch.bool) if mask is None else as_mask("loss_mask", mask)
+        mask = self.old_logp.new_ones(shape, dtype=torch.bool) if mask is None else as_mask("loss_mask", mask)
         expert = self.expert_mask
         offsets = self.cu_seqlens
         return _core.TokenWeights(
             view(mask),
             None if expert is None else view(as_mask("expert_mask", expert)),
             config,
-            length=shape[1] if len(shape) == 2 else None,
+            shape=(shape[0], shape[1]) if len(shape) == 2 else None,
             cu_seqlens=None if offsets is None else view(offsets.to(torch.int64).contiguous()),
             denominator=denominator,
         )
@@ -226,3 +226,13 @@ class Batch:
 def working_dtype(tensor: Tensor) -> torch.dtype:
     """float64 for float64, float32 for everything narrower (which it holds exactly)."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def scalar(value: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A number as a tensor, whatever the default dtype and device are."""
+    return torch.tensor(value, dtype=dtype, device="cpu")
+
+
+def sums_tensor(sums: list[float]) -> Tensor:
+    """The sums of `LossMetrics`, (K,) float64."""
+    return torch.tensor(sums, dtype=torch.float64, device="cpu")
