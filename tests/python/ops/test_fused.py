@@ -165,13 +165,11 @@ def test_linear_over_random_cases(chunk):
         )
         (loss * 1.0).backward()
         assert abs(loss.item() - truth.item()) <= 1e-4 * scale(case, logp, entropy) + 1e-7, seed
-        # What float32 products lose, temperature and ratios amplify: plain torch is the measure.
-        plain = [tensor.clone().requires_grad_(True) for tensor in (hidden, weight)]
-        case.reference(plain[0] @ plain[1].T).backward()
-        for a, b, c in zip(ours, exact, plain, strict=True):
-            naive = relative_norm(c.grad, b.grad)
-            assert relative_norm(a.grad, b.grad) <= 2 * naive + 1e-6, seed
-            assert naive < 1e-2
+        # A float32 product is off by some ulp of its size, which the temperature magnifies.
+        heat = case.temperature if isinstance(case.temperature, float) else case.temperature.min()
+        tolerance = 1e-6 * (2 + case.logits.abs().max() / heat)
+        for a, b in zip(ours, exact, strict=True):
+            assert relative_norm(a.grad, b.grad) <= tolerance, seed
 
 
 def test_linear_in_half_precision_and_one_gradient_only():

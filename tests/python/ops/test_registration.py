@@ -24,7 +24,7 @@ def case_with_everything(packed: bool = False) -> Case:
         0.7,
         old_logp=torch.randn(shape) - 4,
         advantage=torch.randn(3),
-        loss_mask=torch.rand(shape) < 0.7,
+        loss_mask=torch.tensor([[True, True, False, True]] * 3),
         expert_mask=torch.tensor([True, False, False]),
         behavior_logp=torch.randn(shape) - 4,
         ref_logp=torch.randn(shape) - 4,
