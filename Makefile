@@ -39,6 +39,7 @@ prerequisites:
 $(installed): pyproject.toml | prerequisites
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(python)" -m pip install --quiet --upgrade pip
+	@echo "Installing [$(EXTRAS)]: with torch this downloads several GB"
 	"$(python)" -m pip install --quiet --editable ".[$(EXTRAS)]"
 	@touch $@
 

@@ -21,11 +21,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 import icpo
+import torch
 from icpo import LossConfig, objective, ops
+from torch import Tensor
 
 TEMPERATURE = 0.7
 
@@ -52,11 +51,16 @@ def plain_loss(logits: Tensor, ids: Tensor, old: Tensor, advantage: Tensor) -> T
     return (loss - 0.01 * entropy.float()).mean()
 
 
-def median_of_turns(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, in turns, after one round of warm-up."""
+def median_of_turns(
+    contestants: dict[str, Callable[[], object]],
+    repeats: int,
+    prepare: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Median seconds of each, in turns, after one round of warm-up; `prepare` is not timed."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(repeats + 1):
         for name, run in contestants.items():
+            prepare()
             start = time.perf_counter()
             result = run()
             elapsed = time.perf_counter() - start
@@ -88,7 +92,12 @@ def peak_growth(run: Callable[[], object]) -> int | None:
 def row(*cells: str) -> None:
     """One line of the table."""
     widths = (34, 10, 10, 10, 10, 10, 10)
-    print("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=False))))
+    print(
+        "  ".join(
+            cell.rjust(w) if i else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=False))
+        )
+    )
 
 
 def bench(dtype: torch.dtype, arguments: argparse.Namespace, compiled: bool) -> None:
@@ -115,13 +124,14 @@ def bench(dtype: torch.dtype, arguments: argparse.Namespace, compiled: bool) -> 
 
     def fused_in_place() -> object:
         return ops.fused_policy_loss(
-            work, ids, *batch, temperature=TEMPERATURE, config=config, cu_seqlens=offsets, inplace=True
+            work,
+            ids,
+            *batch,
+            temperature=TEMPERATURE,
+            config=config,
+            cu_seqlens=offsets,
+            inplace=True,
         )
-
-    def refresh_and_fuse() -> object:
-        # The gradient has overwritten the logits; timing is on fresh ones (see `fused`).
-        work.copy_(logits)
-        return fused_in_place()
 
     def functional() -> object:
         leaf = logits.detach().requires_grad_(True)
@@ -154,16 +164,13 @@ def bench(dtype: torch.dtype, arguments: argparse.Namespace, compiled: bool) -> 
         eager: Callable[[], object],
         graph: Callable[[], object] | None,
         moved: int,
-        subtract: Callable[[], object] | None = None,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         contestants = {"ours": ours, "eager": eager}
         if graph is not None:
             contestants["compile"] = graph
-        if subtract is not None:
-            contestants["subtract"] = subtract
-        times = median_of_turns(contestants, arguments.repeats)
-        own = times["ours"] - times.get("subtract", 0.0)
-        other = times.get("compile")
+        times = median_of_turns(contestants, arguments.repeats, prepare)
+        own, other = times["ours"], times.get("compile")
         row(
             title,
             f"{own * 1e3:.1f}",
@@ -192,11 +199,18 @@ def bench(dtype: torch.dtype, arguments: argparse.Namespace, compiled: bool) -> 
     graph = backward_of(fast(plain_loss)) if fast else None
     contest("loss + gradient, functional", functional, eager, graph, 3 * size)
     contest(
-        "loss + gradient, fused in place", refresh_and_fuse, eager, graph, 2 * size,
-        subtract=lambda: work.copy_(logits),
+        "loss + gradient, fused in place",
+        fused_in_place,
+        eager,
+        graph,
+        2 * size,
+        prepare=lambda: work.copy_(logits),  # the gradient has overwritten them
     )
 
-    peaks = {"icpo in place": peak_growth(fused_in_place), "icpo functional": peak_growth(functional)}
+    peaks = {
+        "icpo in place": peak_growth(fused_in_place),
+        "icpo functional": peak_growth(functional),
+    }
     peaks["torch eager"] = peak_growth(eager)
     shown = ", ".join(
         f"{which} {'?' if peak is None else f'{peak / size:.2%}'}" for which, peak in peaks.items()

@@ -20,7 +20,7 @@ Equation numbers are those of the ICPO paper.
 
     python examples/demo.py
     python examples/demo.py --quick
-    python examples/demo.py --rare 0.02   # right habits are less rare, and GRPO needs no help
+    python examples/demo.py --rare 0.02   # right habits are less rare, and GRPO does as well
 """
 
 from __future__ import annotations
@@ -276,7 +276,8 @@ def collect(
         # log πold(τ_t | x_exp), below the line in r̂ (eq. 7). From here on the demonstration is
         # gone: what is trained on is the pair (x, τ).
         behavior_logp[place] = score(policy, longer, forced)[accepted]
-    metrics = rollout_metrics(  # of all that was sampled, rejected or replaced
+
+    metrics = rollout_metrics(  # of all that was sampled, kept or not
         torch.cat([on_rewards, off_rewards]),
         torch.cat([group, groups[: len(accepted)]]),
         expert_mask=torch.arange(len(group) + len(accepted)) >= len(group),
@@ -351,8 +352,9 @@ class Run:
     clubs: int
     #: Share of the non-pass prompts that are now answered rightly at least once in 8 times.
     solved: float
-    #: Over all steps.
+    #: Summed over all steps, as are ...
     rollouts: RolloutMetrics
+    #: ... these, over all mini-batches.
     losses: LossMetrics
     #: Of the last step, in nats a token.
     entropy: float
@@ -416,9 +418,9 @@ def report(runs: dict[tuple[str, int], Run], methods: list[str], seeds: list[int
     """The table, every seed in it, and what it comes to."""
     print()
     print(
-        "            seed  zero-shot    clubs  non-pass  expert rollouts      clip  entropy  seconds"
+        "            seed  zero-shot    clubs  non-pass  expert rollouts     clip  entropy  seconds"
     )
-    print("                      after    right    solved         accepted  fraction")
+    print("                      after    right    solved         accepted     rate")
     for name in methods:
         for seed in seeds:
             run = runs[name, seed]
@@ -429,43 +431,45 @@ def report(runs: dict[tuple[str, int], Run], methods: list[str], seeds: list[int
                 f"{run.clubs:2d} of {CLUBS}",
                 f"{run.solved:8.1%}",
                 f"{f'{accepted:.0f} of {tried:.0f}' if tried else '-':>15s}",
-                f"{run.losses['on/clip_fraction']:8.2%}",
+                f"{run.losses['on/clip_fraction']:7.2%}",
                 f"{run.entropy:7.3f}",
                 f"{run.seconds:7.1f}",
             ]
             print("  ".join(cells))
-    print(f"\nZero-shot accuracy over {len(seeds)} seeds (mean ± standard error):")
+    print("\nZero-shot accuracy, mean ± standard error over the seeds:")
     points = {name: [100 * runs[name, seed].accuracy for seed in seeds] for name in methods}
     for name in methods:
         failed = sum(value < 50 for value in points[name])
-        line = f"  {name:10s}  {mean_and_error(points[name]):>11s}%, below 50% with {failed} seeds"
+        line = f"  {name:10s}  {mean_and_error(points[name]):>11s}%"
+        line += f"; below 50%: {failed} of {len(seeds)}"
         if name != methods[0]:
             gains = [a - b for a, b in zip(points[name], points[methods[0]], strict=True)]
             higher = sum(gain > 0 for gain in gains)
-            line += (
-                f"; over {methods[0]}, seed by seed, {mean_and_error(gains)}, higher with {higher}"
-            )
+            line += f"; minus {methods[0]}: {mean_and_error(gains)}, above 0: {higher}"
         print(line)
 
 
 def main() -> None:
     """Pretrains, trains with each method and seed, and prints a table."""
-    parser = argparse.ArgumentParser(description="ICPO against GRPO on a tiny task.")
+    parser = argparse.ArgumentParser(
+        description="ICPO against GRPO on a tiny task.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = parser.add_argument
-    add("--methods", nargs="+", choices=list(METHODS), default=["grpo", "icpo"])
+    add("--methods", nargs="+", choices=list(METHODS), default=["grpo", "icpo"], help="the arms")
     add("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="of the training runs")
     add("--steps", type=int, default=60, help="T, training steps")
     add("--prompts", type=int, default=32, help="prompts a step")
     add("--mini-batches", type=int, default=4, help="optimizer steps a training step")
-    add("--lr", type=float, default=1e-3)
+    add("--lr", type=float, default=1e-3, help="learning rate of AdamW")
     add("--rare", type=float, default=0.005, help="share of authors with the right habit")
-    add("--pretrain-steps", type=int, default=1000)
-    add("--pretrain-seed", type=int, default=0)
+    add("--pretrain-steps", type=int, default=1000, help="batches of 32 documents")
+    add("--pretrain-seed", type=int, default=0, help="of the model that all runs start from")
     add("--threads", type=int, default=1, help="of torch; another number gives other roundings")
     add("--quick", action="store_true", help="one seed, fewer steps")
     args = parser.parse_args()
     if args.quick:
-        args.seeds, args.steps, args.pretrain_steps = args.seeds[:1], 40, 800
+        args.seeds, args.steps = args.seeds[:1], 40
     torch.set_num_threads(args.threads)
     icpo.set_num_threads(args.threads)
     began = time.perf_counter()
@@ -484,10 +488,12 @@ def main() -> None:
     print(
         "Before training, where all runs start:\n"
         f"  zero-shot {zero_shot.mean():.1%}, one-shot {one_shot.mean():.1%} right\n"
-        f"  {len(non_pass) / len(probe):.0%} of training prompts are non-pass (nothing right in 8)\n"
+        f"  {len(non_pass) / len(probe):.0%} of training prompts non-pass (nothing right in 8)\n"
         f"  chance of the right solution from the plain prompt, by club: {by_club}\n",
         flush=True,
     )
+    if one_shot.mean() < 0.9:
+        print("  Not enough to learn from context reliably: raise --pretrain-steps.\n", flush=True)
     runs = {
         (name, seed): train(start, split, non_pass, name, seed, args)
         for seed in args.seeds
@@ -496,7 +502,7 @@ def main() -> None:
     report(runs, args.methods, args.seeds)
     print(
         "\nThe habit was made strong on purpose: this shows a mechanism, not how much it matters\n"
-        "elsewhere. With --rare 0.02 GRPO meets right answers by itself; compare.\n"
+        "elsewhere. With --rare 0.02 GRPO meets right answers by itself and does as well.\n"
         f"{time.perf_counter() - began:.0f} s in all"
     )
 

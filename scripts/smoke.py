@@ -4,12 +4,15 @@
 Rust nor the source tree can be reached.
 """
 
+import math
 import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import icpo
+import numpy as np
+from icpo import objective
 
 
 def check_isolation() -> None:
@@ -28,8 +31,15 @@ def check_version() -> None:
 
 def check_numbers() -> None:
     """A tiny computation through the public API."""
-    # --- numerical API: begin ---
-    # --- numerical API: end ---
+    logits = np.array([[2.0, 0.0, -np.inf]], np.float32)
+    log_p = 2.0 - math.log(math.exp(2.0) + 1.0)
+    assert abs(objective.logp_entropy(logits, [0]).logp[0] - log_p) < 1e-6
+    assert icpo.LossConfig.preset("dr_grpo").advantages([1, 0], [7, 7]).tolist() == [0.5, -0.5]
+    result = objective.fused_policy_loss(logits[None], [[0]], [[log_p]], [1.0])
+    # A ratio of one: the loss is minus the advantage, the gradient that of -log p.
+    p = math.exp(log_p)
+    assert abs(result.loss + 1.0) < 1e-6
+    np.testing.assert_allclose(result.dlogits[0, 0], [p - 1.0, 1.0 - p, 0.0], atol=1e-6)
 
 
 if __name__ == "__main__":

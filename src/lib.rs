@@ -29,9 +29,11 @@
 //! # Ok::<(), icpo::Error>(())
 //! ```
 //!
-//! Features: `python` builds the extension module. Without features there is no dependency on an
-//! interpreter or a GPU.
+//! Features: `python` builds the extension module; `cuda` finds the CUDA driver at run time. Without
+//! features there is no dependency on an interpreter or a GPU, and with them none on a GPU either.
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod element;
 mod error;
 pub mod objective;

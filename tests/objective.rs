@@ -204,7 +204,7 @@ impl Case {
         }
     }
 
-    fn loss(&self, logp: &[f64], entropy: &[f64]) -> PolicyLoss {
+    fn loss(&self, logp: &[f64], entropy: &[f64]) -> PolicyLoss<f64> {
         let weights = self.weights();
         policy_loss(logp, Some(entropy), &self.batch(&weights), &self.config, true).unwrap()
     }

@@ -3,6 +3,31 @@ from typing import Any, final
 
 from icpo.objective.config import LossConfig
 
+__all__ = [
+    "AGGREGATIONS",
+    "BASELINES",
+    "KLS",
+    "LOSS_SUMS",
+    "OFF_RATIOS",
+    "ROLLOUT_SUMS",
+    "STDS",
+    "TensorView",
+    "TokenWeights",
+    "__version__",
+    "bonus_gamma",
+    "fused_chunk",
+    "fused_policy_loss",
+    "group_advantages",
+    "linear_policy_loss",
+    "logp_entropy",
+    "logp_entropy_backward",
+    "num_threads",
+    "policy_loss",
+    "rollout_sums",
+    "set_num_threads",
+    "validate_config",
+]
+
 __version__: str
 LOSS_SUMS: list[str]
 ROLLOUT_SUMS: list[str]

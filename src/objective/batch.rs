@@ -1,18 +1,33 @@
 //! What the loss takes beside log-probabilities, one value a token, rows end to end.
 
+use rayon::prelude::*;
+
 use super::aggregate::TokenWeights;
 use super::config::{Kl, LossConfig, OffRatio};
 use super::surrogate::Token;
 use crate::error::{Error, Result};
+use crate::parallel;
 
 /// A float type that values a token may come in.
-pub trait Real: Copy + Into<f64> + Send + Sync + 'static {}
+pub trait Real: Copy + Into<f64> + Send + Sync + 'static {
+    /// The nearest representable value.
+    fn from_f64(value: f64) -> Self;
+}
 
-impl Real for f32 {}
-impl Real for f64 {}
+impl Real for f32 {
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+}
 
-/// A batch of rollouts as the loss sees it, rows laid end to end. All arrays hold one value for each of the N tokens;
-/// values at tokens of weight zero are never looked at.
+impl Real for f64 {
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// A batch of rollouts as the loss sees it, rows laid end to end. All arrays hold one value for
+/// each of the N tokens; values at tokens of weight zero are never looked at.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicyBatch<'a, T> {
     /// Which tokens count, and how much.
@@ -80,17 +95,24 @@ impl<T: Real> PolicyBatch<'_, T> {
         &self,
         argument: &'static str,
         values: &[T],
-        used: impl Fn(usize) -> bool,
+        used: impl Fn(usize) -> bool + Sync,
     ) -> Result<()> {
-        let bad = values.iter().enumerate().find(|&(i, &x)| {
-            self.weights.is_valid(i) && used(i) && !Into::<f64>::into(x).is_finite()
-        });
-        bad.map_or(Ok(()), |(i, &value)| {
+        const GROUP: usize = 4096;
+        let first_bad = |(number, group): (usize, &[T])| {
+            let first = number * GROUP;
+            let bad = |(i, &x): (usize, &T)| {
+                !Into::<f64>::into(x).is_finite() && self.weights.is_valid(i) && used(i)
+            };
+            (first..).zip(group).find(|&token| bad(token)).map(|(i, _)| i)
+        };
+        let bad =
+            parallel::install(|| values.par_chunks(GROUP).enumerate().filter_map(first_bad).min());
+        bad.map_or(Ok(()), |i| {
             Err(Error::NotFinite {
                 argument,
                 place: self.weights.place(i),
                 expected: "a finite number at a token that the mask lets in",
-                value: value.into(),
+                value: values[i].into(),
             })
         })
     }

@@ -47,5 +47,5 @@ pub use linear::{LinearLoss, linear_policy_loss};
 pub use logits::{Logits, LogitsMut};
 pub use logp_entropy::{SavedRow, TokenStats, logp_entropy, logp_entropy_backward};
 pub use metrics::LossSums;
-pub use policy_loss::{PolicyLoss, policy_loss};
+pub use policy_loss::{PolicyLoss, policy_loss, policy_loss_into};
 pub use temperature::Temperature;

@@ -15,22 +15,21 @@ const GROUP: usize = 1024;
 
 /// A loss with its gradient.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PolicyLoss {
+pub struct PolicyLoss<T> {
     /// The loss, to be minimised.
     pub loss: f64,
     /// ∂loss/∂logp, (N,).
-    pub d_logp: Vec<f64>,
+    pub d_logp: Vec<T>,
     /// ∂loss/∂entropy, (N,).
-    pub d_entropy: Vec<f64>,
+    pub d_entropy: Vec<T>,
     /// Diagnostics.
     pub sums: LossSums,
 }
 
 /// The loss of log-probabilities `logp` (N,), with `entropy` (N,) for the bonus and diagnostics.
 ///
-/// With `check`, every value at a valid token must
-/// be finite; without, what is not finite passes through. A batch without valid tokens has loss 0
-/// and gradient 0.
+/// With `check`, every value at a valid token must be finite; without, what is not finite passes
+/// through. A batch without valid tokens has loss 0 and gradient 0.
 ///
 /// # Errors
 /// See [`Error`]: lengths, settings, missing arrays, and with `check` values.
@@ -40,12 +39,34 @@ pub fn policy_loss<T: Real>(
     batch: &PolicyBatch<'_, T>,
     config: &LossConfig,
     check: bool,
-) -> Result<PolicyLoss> {
+) -> Result<PolicyLoss<T>> {
+    let mut d_logp = vec![T::from_f64(0.0); logp.len()];
+    let mut d_entropy = d_logp.clone();
+    let sums = policy_loss_into(logp, entropy, batch, config, check, &mut d_logp, &mut d_entropy)?;
+    Ok(PolicyLoss { loss: sums.loss(), d_logp, d_entropy, sums })
+}
+
+/// The same with the gradients written where the caller wants them.
+///
+/// # Errors
+/// As for [`policy_loss`].
+pub fn policy_loss_into<T: Real>(
+    logp: &[T],
+    entropy: Option<&[T]>,
+    batch: &PolicyBatch<'_, T>,
+    config: &LossConfig,
+    check: bool,
+    d_logp: &mut [T],
+    d_entropy: &mut [T],
+) -> Result<LossSums> {
     batch.check_shape(config)?;
-    let tokens = batch.weights.tokens();
-    Error::check_len("logp", tokens, "tokens", logp.len())?;
+    let weights = batch.weights;
+    let same = |argument, len| Error::check_len(argument, weights.tokens(), "tokens", len);
+    same("logp", logp.len())?;
+    same("d_logp", d_logp.len())?;
+    same("d_entropy", d_entropy.len())?;
     match entropy {
-        Some(entropy) => Error::check_len("entropy", tokens, "tokens", entropy.len())?,
+        Some(entropy) => same("entropy", entropy.len())?,
         None if config.entropy_coef != 0.0 => {
             return Err(Error::Missing {
                 argument: "entropy",
@@ -61,49 +82,52 @@ pub fn policy_loss<T: Real>(
             batch.check_finite("entropy", entropy, |_| true)?;
         }
     }
-    let weights = batch.weights;
-    let losses: Vec<TokenLoss> = parallel::install(|| {
-        (0..tokens)
-            .into_par_iter()
-            .with_min_len(GROUP)
-            .map(|i| {
-                if !weights.is_valid(i) {
-                    return TokenLoss::default();
-                }
-                TokenLoss {
-                    entropy: entropy.map(|values| values[i].into()),
-                    weight: weights.weight(i),
-                    ..token_loss(&batch.token(i, logp[i].into()), config)
-                }
-            })
-            .collect()
+    let group = |(number, (d_logp, d_entropy)): (usize, (&mut [T], &mut [T]))| {
+        let mut sums = LossSums::default();
+        let first = number * GROUP;
+        for (offset, (d_logp, d_entropy)) in d_logp.iter_mut().zip(d_entropy).enumerate() {
+            let i = first + offset;
+            let weight = weights.weight(i);
+            if weight == 0.0 {
+                (*d_logp, *d_entropy) = (T::from_f64(0.0), T::from_f64(0.0));
+                continue;
+            }
+            let token = TokenLoss {
+                entropy: entropy.map(|values| values[i].into()),
+                weight,
+                ..token_loss(&batch.token(i, logp[i].into()), config)
+            };
+            add_token(&mut sums, &token, config);
+            *d_logp = T::from_f64(weight * token.d_logp);
+            *d_entropy = T::from_f64(-weight * config.entropy_coef);
+        }
+        sums
+    };
+    let groups: Vec<LossSums> = parallel::install(|| {
+        let outputs = d_logp.par_chunks_mut(GROUP).zip(d_entropy.par_chunks_mut(GROUP));
+        outputs.enumerate().map(group).collect()
     });
-    let mut sums = sum_tokens(&losses, config);
+    let mut sums = in_order(&groups);
     weights.count_rows(&mut sums);
-    Ok(PolicyLoss {
-        loss: sums.loss(),
-        d_logp: losses.iter().map(|token| token.weight * token.d_logp).collect(),
-        d_entropy: (0..tokens).map(|i| -weights.weight(i) * config.entropy_coef).collect(),
-        sums,
-    })
+    Ok(sums)
 }
 
 /// Adds up tokens in an order that is always the same.
 pub(crate) fn sum_tokens(losses: &[TokenLoss], config: &LossConfig) -> LossSums {
-    let groups: Vec<LossSums> = parallel::install(|| {
-        losses
-            .par_chunks(GROUP)
-            .map(|group| {
-                let mut sums = LossSums::default();
-                for token in group.iter().filter(|token| token.weight != 0.0) {
-                    add_token(&mut sums, token, config);
-                }
-                sums
-            })
-            .collect()
-    });
+    let group = |tokens: &[TokenLoss]| {
+        let mut sums = LossSums::default();
+        for token in tokens.iter().filter(|token| token.weight != 0.0) {
+            add_token(&mut sums, token, config);
+        }
+        sums
+    };
+    let groups: Vec<LossSums> = parallel::install(|| losses.par_chunks(GROUP).map(group).collect());
+    in_order(&groups)
+}
+
+fn in_order(groups: &[LossSums]) -> LossSums {
     let mut total = LossSums::default();
-    for group in &groups {
+    for group in groups {
         total.add(group);
     }
     total

@@ -270,14 +270,17 @@ pub(crate) fn policy_loss(
     let (logp, entropy, d_logp, d_entropy) = (&*logp, entropy.as_deref(), &*d_logp, &*d_entropy);
     run(py, || {
         let config = config.get()?;
-        let loss = with_real!(batch.old_logp, T => batch.with::<T, _>(|batch| {
+        d_logp.check_apart(d_entropy, "d_logp")?;
+        let sums = with_real!(batch.old_logp, T => batch.with::<T, _>(|batch| {
             let logp = logp.slice::<T>("logp")?;
             let entropy = entropy.map(|view| view.slice::<T>("entropy")).transpose()?;
-            Ok(objective::policy_loss(logp, entropy, &batch, &config, check)?)
+            let (d_logp, d_entropy) =
+                (d_logp.slice_mut::<T>("d_logp")?, d_entropy.slice_mut::<T>("d_entropy")?);
+            Ok(objective::policy_loss_into(
+                logp, entropy, &batch, &config, check, d_logp, d_entropy,
+            )?)
         }))?;
-        d_logp.fill_real("d_logp", loss.d_logp.into_iter())?;
-        d_entropy.fill_real("d_entropy", loss.d_entropy.into_iter())?;
-        Ok((loss.loss, loss.sums.to_array().to_vec()))
+        Ok((sums.loss(), sums.to_array().to_vec()))
     })
 }
 

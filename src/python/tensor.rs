@@ -220,19 +220,26 @@ impl TensorView {
         Ok(())
     }
 
-    /// Copies results into a contiguous array that Python has allocated.
+    /// The elements of a contiguous array of any shape that Python has allocated for results.
+    #[expect(clippy::mut_from_ref, reason = "the view stands for memory, which it does not own")]
+    pub(crate) fn slice_mut<T: DType>(&self, argument: &'static str) -> Result<&mut [T], Failure> {
+        self.check_dtype::<T>(argument)?;
+        self.check_contiguous(argument)?;
+        self.check_writable(argument)?;
+        let pointer = self.pointer::<T>(argument)?;
+        // SAFETY: as for `slice`; besides, the memory may be written, and its maker has allocated
+        // it for this result, so that no other view of it is in use.
+        Ok(unsafe { std::slice::from_raw_parts_mut(pointer, self.len()) })
+    }
+
+    /// Copies results into such an array.
     pub(crate) fn fill<T: DType>(
         &self,
         argument: &'static str,
         values: impl ExactSizeIterator<Item = T>,
     ) -> Result<(), Failure> {
-        self.check_dtype::<T>(argument)?;
-        self.check_contiguous(argument)?;
-        self.check_writable(argument)?;
-        Error::check_len(argument, values.len(), "values", self.len())?;
-        let pointer = self.pointer::<T>(argument)?;
-        // SAFETY: as for `slice`; besides, the memory may be written.
-        let target = unsafe { std::slice::from_raw_parts_mut(pointer, self.len()) };
+        let target = self.slice_mut::<T>(argument)?;
+        Error::check_len(argument, values.len(), "values", target.len())?;
         for (place, value) in target.iter_mut().zip(values) {
             *place = value;
         }
@@ -246,19 +253,6 @@ impl TensorView {
         rows: &[SavedRow],
     ) -> Result<(), Failure> {
         self.fill::<f64>(argument, rows.as_flattened().iter().copied())
-    }
-
-    /// Copies results into an array of either float type.
-    pub(crate) fn fill_real(
-        &self,
-        argument: &'static str,
-        values: impl ExactSizeIterator<Item = f64>,
-    ) -> Result<(), Failure> {
-        if self.dtype == <f32 as DType>::NAME {
-            self.fill::<f32>(argument, values.map(|value| value as f32))
-        } else {
-            self.fill::<f64>(argument, values)
-        }
     }
 
     /// A mask.

@@ -7,11 +7,10 @@ import os
 import subprocess
 import sys
 
+import icpo
 import pytest
 import torch
-from conftest import random_case
-
-import icpo
+from cases import random_case
 from icpo import ops
 
 SCRIPT = """
@@ -40,7 +39,9 @@ def test_processes_with_different_numbers_of_threads_agree():
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT],
             env={**os.environ, "RAYON_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(threads)},
-            capture_output=True, text=True, check=True,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         count, digest = done.stdout.split()
         assert int(count) == threads

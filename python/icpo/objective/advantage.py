@@ -60,7 +60,9 @@ def group_advantages(
     rollouts = len(array)
     values = as_floats("rewards", array, np.float64)
     ids = _group_numbers(group_ids)
-    expert = np.zeros(rollouts, bool) if expert_mask is None else as_bools("expert_mask", expert_mask)
+    expert = (
+        np.zeros(rollouts, bool) if expert_mask is None else as_bools("expert_mask", expert_mask)
+    )
     keep = np.ones(rollouts, bool) if keep_mask is None else as_bools("keep_mask", keep_mask)
     for argument, other in (("group_ids", ids), ("expert_mask", expert), ("keep_mask", keep)):
         check_length(argument, other, rollouts, "rollouts")

@@ -69,5 +69,5 @@ def reward_bonus(
     if not math.isfinite(alpha):
         raise ConfigError(f"alpha: expected a finite number, got {alpha}")
     gamma = bonus_gamma(step, schedule=schedule, total_steps=total_steps, tau=tau)
-    shaped = values + alpha * gamma * flags
+    shaped: NDArray[np.floating] = values + alpha * gamma * flags
     return shaped.astype(np.float32) if array.dtype == np.float32 else shaped

@@ -162,7 +162,9 @@ class _Batch:
         def floats(argument: str, values: ArrayLike | None) -> Array | None:
             return None if values is None else as_floats(argument, values, dtype)
 
-        mask = np.ones(layout.shape, bool) if loss_mask is None else as_bools("loss_mask", loss_mask)
+        mask = (
+            np.ones(layout.shape, bool) if loss_mask is None else as_bools("loss_mask", loss_mask)
+        )
         expert = None if expert_mask is None else as_bools("expert_mask", expert_mask)
         old, advantages = floats("old_logp", old_logp), floats("advantage", advantage)
         behavior, reference = floats("behavior_logp", behavior_logp), floats("ref_logp", ref_logp)

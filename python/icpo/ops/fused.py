@@ -91,9 +91,7 @@ def _fused(
     denominator: float | None,
     check: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     heat = core_temperature(temperature, temperatures)
     loss, sums, outputs = _run(logits, ids, batch, heat, config, denominator, check, False)
     return loss, sums, outputs["saved"], outputs["d_logp"], outputs["d_entropy"]
@@ -168,9 +166,7 @@ def _fused_(
     denominator: float | None,
     check: bool,
 ) -> tuple[Tensor, Tensor]:
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     heat = core_temperature(temperature, temperatures)
     loss, sums, _ = _run(logits, ids, batch, heat, config, denominator, check, True)
     return loss, sums
@@ -223,7 +219,7 @@ class _InPlace(torch.autograd.Function):
         return loss, sums
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_loss: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         if ctx.buffer is None:
             raise IcpoError(
@@ -287,9 +283,7 @@ def fused_policy_loss(
     check_logits(logits, ids)
     number, tensor = check_temperature(temperature, ids)
     check_device({"temperature": tensor})
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     batch.check("ids", tuple(ids.shape))
     settings = (number, tensor, config.spec, denominator, check)
     if not inplace:

@@ -55,9 +55,7 @@ def _linear(
     weight_moves: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     settings, dtype = LossConfig.from_spec(config), working_dtype(old_logp)
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     weights = batch.weights(ids.shape, settings, denominator)
     arguments: Any = {
         **batch.views(dtype),
@@ -205,9 +203,7 @@ def linear_policy_loss(
         raise ConfigError(f"chunk: expected a number of tokens > 0, got {chunk}")
     number, tensor = check_temperature(temperature, ids)
     check_device({"temperature": tensor})
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     batch.check("ids", tuple(ids.shape))
     loss, sums, _, _ = _linear(
         hidden,

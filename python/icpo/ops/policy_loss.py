@@ -40,9 +40,7 @@ def _policy_loss(
     check: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     settings, dtype = LossConfig.from_spec(config), working_dtype(logp)
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     d_logp, d_entropy = (logp.new_empty(logp.shape, dtype=dtype) for _ in range(2))
     loss, sums = _core.policy_loss(
         batch.weights(logp.shape, settings, denominator),
@@ -154,9 +152,7 @@ def policy_loss(
     check_tensors({"logp": logp, "entropy": entropy})
     check_device({"logp": logp, "entropy": entropy})
     check_floats({"logp": logp, "entropy": entropy})
-    batch = Batch(
-        old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens
-    )
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     layout = batch.check("logp", tuple(logp.shape))
     layout.check_per_token({"entropy": None if entropy is None else tuple(entropy.shape)})
     loss, sums, _, _ = _policy_loss(

@@ -139,13 +139,13 @@ def policy_loss(
 ) -> Tensor:  # ()
     """The loss (eq. 10) with its optional terms."""
     expert = expert_mask.expand_as(logp) & loss_mask
+
     # What the mask leaves out may be anything, NaN included, and must not reach a product.
-    keep = [old_logp, behavior_logp, ref_logp, entropy]
-    logp = logp.masked_fill(~loss_mask, 0.0)
-    old_logp, behavior_logp, ref_logp, entropy = (
-        None if value is None else value.masked_fill(~loss_mask, 0.0) for value in keep
-    )
-    assert old_logp is not None
+    def kept(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.masked_fill(~loss_mask, 0.0)
+
+    logp, old_logp = logp.masked_fill(~loss_mask, 0.0), old_logp.masked_fill(~loss_mask, 0.0)
+    behavior_logp, ref_logp, entropy = kept(behavior_logp), kept(ref_logp), kept(entropy)
     advantage = advantage.expand_as(logp).masked_fill(~loss_mask, 0.0)
     loss = token_loss(logp, old_logp, advantage, expert, behavior_logp, config)
     if config.kl != "none" and ref_logp is not None:
@@ -172,7 +172,7 @@ def group_advantages(
     keep = torch.ones_like(rewards, dtype=torch.bool) if keep_mask is None else keep_mask
     off = torch.zeros_like(keep) if expert_mask is None else expert_mask
     advantages = torch.zeros_like(rewards)
-    for group in group_ids.unique():
+    for group in torch.unique(group_ids):
         members = (group_ids == group) & keep
         counted = rewards[members if baseline == "mixed" else members & ~off]
         mean, deviation = rewards.new_zeros(()), rewards.new_ones(()) + eps

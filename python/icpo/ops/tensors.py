@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,9 +69,7 @@ def check_logits(logits: Tensor, ids: Tensor) -> None:
             f"logits: expected dtype float32, bfloat16 or float16, got {logits.dtype}{hint}"
         )
     if logits.dim() not in (2, 3):
-        raise ShapeError(
-            f"logits: expected shape (N, V) or (B, T, V), got {tuple(logits.shape)}"
-        )
+        raise ShapeError(f"logits: expected shape (N, V) or (B, T, V), got {tuple(logits.shape)}")
     if logits.shape[-1] < 1:
         raise ShapeError(f"logits: expected a vocabulary, got shape {tuple(logits.shape)}")
     check_ids(ids)
@@ -81,9 +80,7 @@ def check_logits(logits: Tensor, ids: Tensor) -> None:
         )
 
 
-def check_temperature(
-    temperature: float | Tensor, ids: Tensor
-) -> tuple[float, Tensor | None]:
+def check_temperature(temperature: float | Tensor, ids: Tensor) -> tuple[float, Tensor | None]:
     """A temperature as operators take it: a number, and a tensor that overrides it."""
     if not isinstance(temperature, Tensor):
         return float(temperature), None
@@ -196,7 +193,11 @@ class Batch:
     ) -> _core.TokenWeights:
         """Which tokens count, and how much."""
         mask = self.loss_mask
-        mask = self.old_logp.new_ones(shape, dtype=torch.bool) if mask is None else as_mask("loss_mask", mask)
+        mask = (
+            self.old_logp.new_ones(shape, dtype=torch.bool)
+            if mask is None
+            else as_mask("loss_mask", mask)
+        )
         expert = self.expert_mask
         offsets = self.cu_seqlens
         return _core.TokenWeights(
@@ -208,7 +209,7 @@ class Batch:
             denominator=denominator,
         )
 
-    def views(self, dtype: torch.dtype) -> dict[str, _core.TensorView | None]:
+    def views(self, dtype: torch.dtype) -> dict[str, Any]:
         """The float arguments of the core's losses."""
 
         def cast(tensor: Tensor | None) -> _core.TensorView | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import pytest
-
 import icpo
+import pytest
 from icpo import LossConfig
 from icpo.objective import PRESETS
 
@@ -25,7 +24,12 @@ def test_presets_are_what_the_methods_say():
     assert (luffy.off_ratio, luffy.lam, luffy.off_clip) == ("policy", 0.1, False)
     assert luffy.clip_low == luffy.clip_high == math.inf and luffy.advantage_std == "none"
     grpo = LossConfig.preset("grpo")
-    assert (grpo.clip_low, grpo.clip_high, grpo.dual_clip, grpo.off_ratio) == (0.2, 0.2, 3.0, "none")
+    assert (grpo.clip_low, grpo.clip_high, grpo.dual_clip, grpo.off_ratio) == (
+        0.2,
+        0.2,
+        3.0,
+        "none",
+    )
     assert grpo.advantage_std == "unbiased"
     dr = LossConfig.preset("dr_grpo")
     assert (dr.aggregation, dr.advantage_std) == ("seq-mean-token-sum-norm", "none")
@@ -51,7 +55,10 @@ def test_mistakes():
         (lambda: LossConfig.preset("icpo"), "preset: expected one of paper, .*got 'icpo'"),
         (lambda: LossConfig.preset("paper", clip=0.2), "clip: expected one of off_ratio"),
         (lambda: LossConfig().replace(clip=0.2), "clip: expected one of"),
-        (lambda: LossConfig(off_ratio="behaviour"), "off_ratio: expected 'behavior' or .*'behaviour'"),
+        (
+            lambda: LossConfig(off_ratio="behaviour"),
+            "off_ratio: expected 'behavior' or .*'behaviour'",
+        ),
         (lambda: LossConfig(kl="k4"), "kl: expected"),
         (lambda: LossConfig(aggregation="mean"), "aggregation: expected 'token-mean'"),
         (lambda: LossConfig(lam=0.0), "lam: expected a finite number > 0, got 0"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import random_case
-
+from cases import random_case
 from icpo import LossConfig, objective, ops
 
 
@@ -18,7 +17,9 @@ def arrays(case):
 
 
 def heat(case):
-    return case.temperature.numpy() if isinstance(case.temperature, torch.Tensor) else case.temperature
+    return (
+        case.temperature.numpy() if isinstance(case.temperature, torch.Tensor) else case.temperature
+    )
 
 
 def test_forward_equals_torch_bit_for_bit():
@@ -28,7 +29,9 @@ def test_forward_equals_torch_bit_for_bit():
         others = ops.token_stats(case.logits, case.ids, case.temperature)
         for name in ("logp", "entropy", "rank"):
             assert np.array_equal(getattr(stats, name), getattr(others, name).numpy()), (seed, name)
-        assert np.array_equal(objective.token_rank(case.logits.numpy(), case.ids.numpy()), stats.rank)
+        assert np.array_equal(
+            objective.token_rank(case.logits.numpy(), case.ids.numpy()), stats.rank
+        )
 
 
 def test_losses_and_gradients_equal_torch_bit_for_bit():
@@ -48,7 +51,10 @@ def test_losses_and_gradients_equal_torch_bit_for_bit():
             assert np.array_equal(ours.metrics.sums, metrics.sums.numpy())
             assert np.array_equal(ours.dlogits, logits.grad.numpy())
             assert (ours.dlogits is copy) == inplace
-        logp, entropy = (t.detach().requires_grad_(True) for t in ops.logp_entropy(case.logits, case.ids, case.temperature))
+        logp, entropy = (
+            t.detach().requires_grad_(True)
+            for t in ops.logp_entropy(case.logits, case.ids, case.temperature)
+        )
         loss, _ = ops.policy_loss(logp, entropy=entropy, **case.shared())
         loss.backward()
         ours = objective.policy_loss(
@@ -69,7 +75,10 @@ def test_linear_meets_torch():
     loss, _ = ops.linear_policy_loss(hidden, weight, case.ids, **arguments)
     loss.backward()
     ours = objective.linear_policy_loss(
-        hidden.detach().numpy(), weight.detach().numpy(), case.ids.numpy(), chunk=2,
+        hidden.detach().numpy(),
+        weight.detach().numpy(),
+        case.ids.numpy(),
+        chunk=2,
         **{**arrays(case), "config": config},
     )
     assert ours.loss == pytest.approx(loss.item(), rel=1e-5)
@@ -89,4 +98,6 @@ def test_bfloat16_arrays():
     case = random_case(2, torch.bfloat16)
     array = case.logits.float().numpy().astype(ml_dtypes.bfloat16)
     stats = objective.logp_entropy(array, case.ids.numpy(), heat(case))
-    assert np.array_equal(stats.logp, ops.logp_entropy(case.logits, case.ids, case.temperature)[0].numpy())
+    assert np.array_equal(
+        stats.logp, ops.logp_entropy(case.logits, case.ids, case.temperature)[0].numpy()
+    )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import random_case, relative_norm
-from test_policy_loss import scale
-
+from cases import random_case, relative_norm
 from icpo import IcpoError, LossConfig, ops
 from icpo.ops import reference
+from test_policy_loss import scale
 
 
 def oracle(case):
@@ -131,7 +130,11 @@ def test_masked_rows_are_not_read():
     for inplace in (False, True):
         leaf = logits.clone().requires_grad_(True)
         loss, _ = ops.fused_policy_loss(
-            leaf * 1 if inplace else leaf, ids, temperature=case.temperature, inplace=inplace, **case.shared()
+            leaf * 1 if inplace else leaf,
+            ids,
+            temperature=case.temperature,
+            inplace=inplace,
+            **case.shared(),
         )
         if not inplace:
             loss.backward()
@@ -191,7 +194,9 @@ def test_linear_packed():
     hidden, weight = linear_inputs(case, 8)
     arguments, ids, _ = case.packed()
     config = LossConfig(off_ratio="policy")
-    padded, _ = ops.linear_policy_loss(hidden, weight, case.ids, **{**case.shared(), "config": config})
+    padded, _ = ops.linear_policy_loss(
+        hidden, weight, case.ids, **{**case.shared(), "config": config}
+    )
     offsets = arguments["cu_seqlens"]
     keep = torch.arange(ids.shape[0]) >= 0
     lengths = offsets[1:] - offsets[:-1]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import random_case, relative_norm
-
+from cases import random_case, relative_norm
 from icpo import ops
 from icpo.ops import reference
 
@@ -137,11 +136,13 @@ def test_temperature_one_a_token_equals_one_at_a_time():
     for row in range(2):
         for token in range(3):
             alone = ops.logp_entropy(
-                logits[row, token : token + 1], ids[row, token : token + 1],
+                logits[row, token : token + 1],
+                ids[row, token : token + 1],
                 temperature[row, token].item(),
             )[0]
             assert alone.item() == together[row, token].item()
     zero_dim = torch.tensor(0.7)
     assert torch.equal(
-        ops.logp_entropy(logits, ids, zero_dim)[0], ops.logp_entropy(logits, ids, zero_dim.item())[0]
+        ops.logp_entropy(logits, ids, zero_dim)[0],
+        ops.logp_entropy(logits, ids, zero_dim.item())[0],
     )

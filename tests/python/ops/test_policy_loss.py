@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import AGGREGATIONS, random_case, relative_norm
-
+from cases import AGGREGATIONS, random_case, relative_norm
 from icpo import LossConfig, ops
 from icpo.ops import reference
 
@@ -23,8 +22,12 @@ def scale(case, logp, entropy) -> float:
     with torch.no_grad():
         single = [
             reference.token_loss(
-                logp, case.old_logp.double(), case.advantage.double()[:, None].expand_as(logp),
-                case.expert_mask[:, None].expand_as(logp), case.behavior_logp.double(), config,
+                logp,
+                case.old_logp.double(),
+                case.advantage.double()[:, None].expand_as(logp),
+                case.expert_mask[:, None].expand_as(logp),
+                case.behavior_logp.double(),
+                config,
             ).abs()
         ]
         if config.kl != "none":
@@ -97,7 +100,11 @@ def test_an_empty_batch_has_no_loss(aggregation):
     for shape in ((2, 3), (0, 3), (2, 0)):
         logp = torch.full(shape, -1.0, requires_grad=True)
         loss, metrics = ops.policy_loss(
-            logp, logp.detach(), torch.ones(shape[0]), torch.zeros(shape, dtype=torch.bool), None,
+            logp,
+            logp.detach(),
+            torch.ones(shape[0]),
+            torch.zeros(shape, dtype=torch.bool),
+            None,
             config=LossConfig(aggregation=aggregation),
         )
         loss.backward()
@@ -121,7 +128,10 @@ def test_micro_batches_with_the_batch_denominator_add_up():
             for name, value in arguments.items():
                 arguments[name] = value[row : row + 1] if isinstance(value, torch.Tensor) else value
             loss, part = ops.policy_loss(
-                logp[row : row + 1], entropy=entropy[row : row + 1], denominator=denominator, **arguments
+                logp[row : row + 1],
+                entropy=entropy[row : row + 1],
+                denominator=denominator,
+                **arguments,
             )
             total, sums = total + loss.double(), sums + part
         torch.testing.assert_close(total, whole.double(), rtol=1e-5, atol=1e-7)
@@ -180,7 +190,10 @@ def test_metrics_count_what_they_say():
             expected["ref_kl"] = mean(kl, on | off)
         figures = metrics.as_dict()
         for name, value in expected.items():
-            assert figures[name] == pytest.approx(value, rel=1e-6, abs=1e-9, nan_ok=True), (seed, name)
+            assert figures[name] == pytest.approx(value, rel=1e-6, abs=1e-9, nan_ok=True), (
+                seed,
+                name,
+            )
 
 
 def test_loss_is_the_sum_of_its_terms():
@@ -200,8 +213,14 @@ def test_extreme_ratios_stay_finite():
                 for kl in ("k1", "k3"):
                     config = LossConfig(off_ratio=off_ratio, kl=kl, kl_coef=0.001)
                     loss, metrics = ops.policy_loss(
-                        logp, old, torch.tensor([advantage]), None, torch.tensor([expert]),
-                        behavior_logp=old, ref_logp=old.clamp(min=-1e6), config=config,
+                        logp,
+                        old,
+                        torch.tensor([advantage]),
+                        None,
+                        torch.tensor([expert]),
+                        behavior_logp=old,
+                        ref_logp=old.clamp(min=-1e6),
+                        config=config,
                     )
                     logp.grad = None
                     loss.backward()

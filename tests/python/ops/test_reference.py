@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import random_case
-
+from cases import random_case
 from icpo import LossConfig
 from icpo.ops import reference
 
@@ -130,12 +129,17 @@ def test_worked_expert_tokens():
     assert one_token(-1.0, low, expert=True, off_clip=False)[0] == pytest.approx(0.001 / 0.011)
     assert one_token(1.0, low, expert=True)[1] < 0.0
     # Not shaped (eq. 7): an ordinary ratio.
-    assert one_token(1.0, math.log(1.1), expert=True, off_ratio="none") == pytest.approx((-1.1, -1.1))
+    assert one_token(1.0, math.log(1.1), expert=True, off_ratio="none") == pytest.approx(
+        (-1.1, -1.1)
+    )
 
 
 def test_worked_divergences():
     d = torch.tensor(math.log(2.0), dtype=torch.float64)
-    values = [reference.kl_divergence(d, torch.zeros(()), kind, 20.0).item() for kind in ("k1", "k2", "k3")]
+    values = [
+        reference.kl_divergence(d, torch.zeros(()), kind, 20.0).item()
+        for kind in ("k1", "k2", "k3")
+    ]
     assert values == pytest.approx([math.log(2), math.log(2) ** 2 / 2, 0.5 + math.log(2) - 1])
 
 
@@ -158,7 +162,12 @@ def test_worked_advantages():
     ids = torch.zeros(4, dtype=torch.long)
     advantages = reference.group_advantages(rewards, ids, eps=0.0)
     assert advantages.tolist() == [1.5, -0.5, -0.5, -0.5]
-    assert reference.group_advantages(rewards, ids, std="none").tolist() == [0.75, -0.25, -0.25, -0.25]
+    assert reference.group_advantages(rewards, ids, std="none").tolist() == [
+        0.75,
+        -0.25,
+        -0.25,
+        -0.25,
+    ]
 
 
 def test_pad_lays_rows_out():

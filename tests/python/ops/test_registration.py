@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Case, random_case, relative_norm
-
+from cases import Case, random_case, relative_norm
 from icpo import LossConfig, ops
 
 ICPO = torch.ops.icpo
@@ -29,7 +28,12 @@ def case_with_everything(packed: bool = False) -> Case:
         behavior_logp=torch.randn(shape) - 4,
         ref_logp=torch.randn(shape) - 4,
         config=case.config.replace(
-            off_ratio="behavior", kl="k3", kl_coef=0.1, entropy_coef=0.1, sft_coef=0.1, norm_constant=9.0
+            off_ratio="behavior",
+            kl="k3",
+            kl_coef=0.1,
+            entropy_coef=0.1,
+            sft_coef=0.1,
+            norm_constant=9.0,
         ),
     )
 
@@ -54,7 +58,10 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     heat = torch.rand(case.ids.shape) + 0.5
     logp, entropy = (tensor.detach() for tensor in ops.logp_entropy(logits, case.ids))
     saved = ICPO.logp_entropy(logits, case.ids, 0.7, None, True)[3]
-    gradients = (torch.randn(case.ids.shape, dtype=torch.float64), torch.zeros(case.ids.shape).double())
+    gradients = (
+        torch.randn(case.ids.shape, dtype=torch.float64),
+        torch.zeros(case.ids.shape).double(),
+    )
     hidden, weight = torch.randn(3, 4, 8), torch.randn(70, 8)
 
     def needs(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,13 +70,16 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     return {
         "logp_entropy": (ICPO.logp_entropy, (needs(logits), case.ids, 0.7, None, True)),
         "logp_entropy, bf16, temperatures": (
-            ICPO.logp_entropy, (needs(logits.bfloat16()), case.ids, 1.0, heat, True),
+            ICPO.logp_entropy,
+            (needs(logits.bfloat16()), case.ids, 1.0, heat, True),
         ),
         "logp_entropy_backward": (
-            ICPO.logp_entropy_backward, (logits, case.ids, 0.7, None, saved, *gradients),
+            ICPO.logp_entropy_backward,
+            (logits, case.ids, 0.7, None, saved, *gradients),
         ),
         "policy_loss": (
-            ICPO.policy_loss, (needs(logp), *shared(case), needs(entropy), spec, None, True),
+            ICPO.policy_loss,
+            (needs(logp), *shared(case), needs(entropy), spec, None, True),
         ),
         "policy_loss, packed": (
             ICPO.policy_loss,
@@ -93,11 +103,37 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         ),
         "linear_policy_loss": (
             ICPO.linear_policy_loss,
-            (needs(hidden), needs(weight), case.ids, *shared(case), 0.7, heat, spec, None, True, 5, True, True),
+            (
+                needs(hidden),
+                needs(weight),
+                case.ids,
+                *shared(case),
+                0.7,
+                heat,
+                spec,
+                None,
+                True,
+                5,
+                True,
+                True,
+            ),
         ),
         "linear_policy_loss, one gradient": (
             ICPO.linear_policy_loss,
-            (needs(hidden), weight, case.ids, *shared(case), 0.7, None, spec, None, True, 4096, True, False),
+            (
+                needs(hidden),
+                weight,
+                case.ids,
+                *shared(case),
+                0.7,
+                None,
+                spec,
+                None,
+                True,
+                4096,
+                True,
+                False,
+            ),
         ),
         "scale_": (ICPO.scale_, (torch.randn(5), torch.tensor(2.0))),
     }

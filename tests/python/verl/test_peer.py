@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
 from icpo import LossConfig, ops
 from icpo.objective import group_advantages
 
@@ -23,7 +22,11 @@ def actor_config(**changes):
     from verl.workers.config import FSDPActorConfig
 
     return FSDPActorConfig(
-        strategy="fsdp", rollout_n=4, ppo_micro_batch_size_per_gpu=1, use_dynamic_bsz=True, **changes
+        strategy="fsdp",
+        rollout_n=4,
+        ppo_micro_batch_size_per_gpu=1,
+        use_dynamic_bsz=True,
+        **changes,
     )
 
 
@@ -43,8 +46,12 @@ def batch(seed, dtype=torch.float64):
 @pytest.mark.parametrize("bounds", [(0.2, 0.2, 3.0), (0.2, 0.28, 10.0), (0.1, 0.3, 1.2)])
 def test_loss_gradient_and_clip_fractions(mode, bounds):
     low, high, dual = bounds
-    peer_config = actor_config(clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high, clip_ratio_c=dual)
-    config = LossConfig.preset("grpo", clip_low=low, clip_high=high, dual_clip=dual, aggregation=mode)
+    peer_config = actor_config(
+        clip_ratio=low, clip_ratio_low=low, clip_ratio_high=high, clip_ratio_c=dual
+    )
+    config = LossConfig.preset(
+        "grpo", clip_low=low, clip_high=high, dual_clip=dual, aggregation=mode
+    )
     for seed in range(60):
         logp, old, advantage, mask = batch(seed)
         theirs = logp.clone().requires_grad_(True)
@@ -77,16 +84,23 @@ def test_defaults_of_the_preset_are_those_of_verl():
 @pytest.mark.parametrize("mode", MODES)
 def test_aggregation_with_global_counts(mode):
     for seed in range(30):
-        logp, old, advantage, mask = batch(seed)
+        logp, old, _, mask = batch(seed)
         values = torch.randn(logp.shape, dtype=torch.float64)
         count = 77.0
-        counts = {"batch_num_tokens": count} if mode == "token-mean" else {"global_batch_size": count}
+        counts = (
+            {"batch_num_tokens": count} if mode == "token-mean" else {"global_batch_size": count}
+        )
         peer = core_algos.agg_loss(values, mask.double(), mode, **counts)
         # A loss whose token values are known: the SFT term of expert tokens with no advantage.
         config = LossConfig(off_ratio="policy", sft_coef=1.0, aggregation=mode)
         loss, _ = ops.policy_loss(
-            -values, old, torch.zeros(len(values), dtype=torch.float64), mask,
-            torch.ones(len(values), dtype=torch.bool), config=config, denominator=count,
+            -values,
+            old,
+            torch.zeros(len(values), dtype=torch.float64),
+            mask,
+            torch.ones(len(values), dtype=torch.bool),
+            config=config,
+            denominator=count,
         )
         torch.testing.assert_close(loss, peer, rtol=2e-8, atol=1e-14)
 
