@@ -31,12 +31,13 @@ import math
 import time
 from dataclasses import dataclass
 
-import icpo
 import numpy as np
 import torch
+from torch import Tensor, nn
+
+import icpo
 from icpo.objective import LossConfig, LossMetrics, RolloutMetrics, reward_bonus, rollout_metrics
 from icpo.ops import fused_policy_loss, logp_entropy
-from torch import Tensor, nn
 
 # ---------------------------------------------------------------------------------------- The task
 

@@ -10,8 +10,9 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import icpo
 import numpy as np
+
+import icpo
 from icpo import objective
 
 

@@ -132,10 +132,9 @@ pub fn token_weights(
     {
         return Err(Error::config("denominator", "a finite number > 0", value));
     }
-    let valid = |range: &std::ops::Range<usize>| {
-        loss_mask[range.clone()].iter().filter(|&&valid| valid).count()
-    };
-    let counts: Vec<usize> = rows.ranges().map(|range| valid(&range)).collect();
+    // Sums of bytes rather than filters: these run over every token, and vectorise.
+    let count = |mask: &[bool]| mask.iter().map(|&valid| usize::from(valid)).sum::<usize>();
+    let counts: Vec<usize> = rows.ranges().map(|range| count(&loss_mask[range])).collect();
     let tokens: usize = counts.iter().sum();
     let filled = counts.iter().filter(|&&count| count > 0).count();
     let norm = match (config.aggregation, config.norm_constant, rows.common_length()) {
@@ -163,8 +162,8 @@ pub fn token_weights(
             Aggregation::SeqMeanTokenMean => 1.0 / (denominator * *count as f64),
             Aggregation::SeqMeanTokenSumNorm => 1.0 / (denominator * norm),
         };
-        for token in range.filter(|&token| loss_mask[token]) {
-            weight[token] = of_row;
+        for (weight, &valid) in weight[range.clone()].iter_mut().zip(&loss_mask[range]) {
+            *weight = if valid { of_row } else { 0.0 };
         }
     }
     let rows_with = |expert: bool| {

@@ -98,6 +98,7 @@ impl LossSums {
 }
 
 /// Adds what one token contributes.
+#[inline(always)]
 pub(crate) fn add_token(sums: &mut LossSums, token: &TokenLoss, config: &LossConfig) {
     let count = |yes: bool| f64::from(u8::from(yes));
     if token.expert {

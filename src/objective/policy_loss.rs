@@ -49,7 +49,7 @@ pub fn policy_loss<T: Real>(
 /// The same with the gradients written where the caller wants them.
 ///
 /// # Errors
-/// As for [`policy_loss`].
+/// As for [`policy_loss`]; what is written then has no meaning.
 pub fn policy_loss_into<T: Real>(
     logp: &[T],
     entropy: Option<&[T]>,
@@ -75,15 +75,8 @@ pub fn policy_loss_into<T: Real>(
         }
         None => {}
     }
-    if check {
-        batch.check_values()?;
-        batch.check_finite("logp", logp, |_| true)?;
-        if let Some(entropy) = entropy {
-            batch.check_finite("entropy", entropy, |_| true)?;
-        }
-    }
     let group = |(number, (d_logp, d_entropy)): (usize, (&mut [T], &mut [T]))| {
-        let mut sums = LossSums::default();
+        let (mut sums, mut inputs) = (LossSums::default(), 0.0);
         let first = number * GROUP;
         for (offset, (d_logp, d_entropy)) in d_logp.iter_mut().zip(d_entropy).enumerate() {
             let i = first + offset;
@@ -92,22 +85,29 @@ pub fn policy_loss_into<T: Real>(
                 (*d_logp, *d_entropy) = (T::from_f64(0.0), T::from_f64(0.0));
                 continue;
             }
-            let token = TokenLoss {
-                entropy: entropy.map(|values| values[i].into()),
-                weight,
-                ..token_loss(&batch.token(i, logp[i].into()), config)
-            };
-            add_token(&mut sums, &token, config);
-            *d_logp = T::from_f64(weight * token.d_logp);
+            let token = batch.token(i, logp[i].into());
+            let entropy = entropy.map(|values| values[i].into());
+            inputs += token.sum_of_inputs() + entropy.unwrap_or(0.0);
+            let loss = TokenLoss { entropy, weight, ..token_loss(&token, config) };
+            add_token(&mut sums, &loss, config);
+            *d_logp = T::from_f64(weight * loss.d_logp);
             *d_entropy = T::from_f64(-weight * config.entropy_coef);
         }
-        sums
+        (sums, inputs)
     };
-    let groups: Vec<LossSums> = parallel::install(|| {
+    let groups: Vec<(LossSums, f64)> = parallel::install(|| {
         let outputs = d_logp.par_chunks_mut(GROUP).zip(d_entropy.par_chunks_mut(GROUP));
         outputs.enumerate().map(group).collect()
     });
-    let mut sums = in_order(&groups);
+    // A value that is not finite makes the sum of all so; only then is it worth looking for.
+    if check && !groups.iter().map(|(_, inputs)| inputs).sum::<f64>().is_finite() {
+        batch.check_finite("logp", logp, |_| true)?;
+        batch.check_values()?;
+        if let Some(entropy) = entropy {
+            batch.check_finite("entropy", entropy, |_| true)?;
+        }
+    }
+    let mut sums = in_order(groups.iter().map(|(sums, _)| sums));
     weights.count_rows(&mut sums);
     Ok(sums)
 }
@@ -122,10 +122,10 @@ pub(crate) fn sum_tokens(losses: &[TokenLoss], config: &LossConfig) -> LossSums 
         sums
     };
     let groups: Vec<LossSums> = parallel::install(|| losses.par_chunks(GROUP).map(group).collect());
-    in_order(&groups)
+    in_order(groups.iter())
 }
 
-fn in_order(groups: &[LossSums]) -> LossSums {
+fn in_order<'a>(groups: impl Iterator<Item = &'a LossSums>) -> LossSums {
     let mut total = LossSums::default();
     for group in groups {
         total.add(group);

@@ -18,6 +18,14 @@ pub(crate) struct Token {
     pub expert: bool,
 }
 
+impl Token {
+    /// Finite if all values that the loss looks at are (and do not add up beyond an `f64`).
+    pub(crate) fn sum_of_inputs(&self) -> f64 {
+        let behavior = if self.expert { self.behavior_logp.unwrap_or(0.0) } else { 0.0 };
+        self.logp + self.old_logp + self.advantage + self.ref_logp.unwrap_or(0.0) + behavior
+    }
+}
+
 /// The loss of one token before aggregation, with derivatives in ℓ, and what the diagnostics need.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TokenLoss {
@@ -58,6 +66,7 @@ fn clamp(u: f64, limit: Option<f64>) -> (f64, bool) {
 }
 
 /// −CLIP(x, Â) of eq. 5 with its derivative, and whether the clip binds.
+#[inline(always)]
 fn clipped(x: Ratio, advantage: f64, config: &LossConfig) -> (f64, f64, bool) {
     let plain = -advantage * x.value;
     let bounded = x.value.clamp(1.0 - config.clip_low, 1.0 + config.clip_high);
@@ -67,6 +76,7 @@ fn clipped(x: Ratio, advantage: f64, config: &LossConfig) -> (f64, f64, bool) {
     if other > plain { (other, 0.0, true) } else { (plain, -advantage * x.slope, false) }
 }
 
+#[inline(always)]
 fn on_policy(token: &Token, config: &LossConfig) -> TokenLoss {
     let shift = token.old_logp - token.logp;
     let (u, moves) = clamp(-shift, config.log_ratio_clamp);
@@ -139,6 +149,7 @@ fn divergence(d: f64, config: &LossConfig) -> (f64, f64) {
 }
 
 /// Everything that one token adds to the loss, except entropy.
+#[inline(always)]
 pub(crate) fn token_loss(token: &Token, config: &LossConfig) -> TokenLoss {
     let mut loss = if token.expert { off_policy(token, config) } else { on_policy(token, config) };
     loss.expert = token.expert;

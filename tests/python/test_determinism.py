@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 
-import icpo
 import pytest
 import torch
+
+import icpo
 from cases import random_case
 from icpo import ops
 

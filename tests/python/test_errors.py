@@ -6,10 +6,11 @@ import math
 import pickle
 import re
 
-import icpo
 import numpy as np
 import pytest
 import torch
+
+import icpo
 from icpo import LossConfig, objective, ops
 
 SHAPE, V = (2, 3), 5

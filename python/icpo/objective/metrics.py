@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from icpo import _core
 
@@ -16,6 +16,8 @@ __all__ = ["LossMetrics", "RolloutMetrics"]
 
 #: Name of a figure -> what is added up, and what that is divided by (nothing: a total).
 Figures = dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+
+M = TypeVar("M", bound="_Metrics")
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class _Metrics:
     NAMES: ClassVar[list[str]]
     FIGURES: ClassVar[Figures]
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self: M, other: M) -> M:
         """The metrics of both batches together."""
         if type(other) is not type(self):
             return NotImplemented
         return type(self)(self.sums + other.sums)
 
-    def __radd__(self, other: Any) -> Any:
+    def __radd__(self: M, other: int) -> M:
         """Lets ``sum(...)`` work, which starts from 0."""
         return self if other == 0 else NotImplemented
 
@@ -82,7 +84,10 @@ def _side(side: str) -> Figures:
 class LossMetrics(_Metrics):
     """What a loss saw: ratios, clips, divergences and entropies, on and off policy.
 
-    ``dict(metrics)`` gives all figures, ``a + b`` the metrics of two batches together.
+    ``dict(metrics)`` gives all figures, ``a + b`` the metrics of two batches together. The terms
+    of the loss (``loss/...``) and counts are totals: they add up over micro-batches that share a
+    ``denominator``, and over steps they are sums. Everything else is a mean. `NAMES` lists the sums
+    behind the figures, `total` gives one.
     """
 
     NAMES = _core.LOSS_SUMS

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 
-import icpo
 import numpy as np
 import pytest
 import torch
+
+import icpo
 from icpo import LossConfig
 from icpo.objective import bonus_gamma, group_advantages, reward_bonus, rollout_metrics
 from icpo.ops import reference

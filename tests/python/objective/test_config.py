@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import icpo
 import pytest
+
+import icpo
 from icpo import LossConfig
 from icpo.objective import PRESETS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from cases import random_case
 from icpo import LossConfig, objective, ops
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from cases import random_case, relative_norm
 from icpo import ops
 from icpo.ops import reference

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from cases import AGGREGATIONS, random_case, relative_norm
 from icpo import LossConfig, ops
 from icpo.ops import reference

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from cases import random_case
 from icpo import LossConfig
 from icpo.ops import reference

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from cases import Case, random_case, relative_norm
 from icpo import LossConfig, ops
 

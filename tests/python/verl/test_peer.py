@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from icpo import LossConfig, ops
 from icpo.objective import group_advantages
 
