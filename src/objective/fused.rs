@@ -91,7 +91,7 @@ impl<T: Real> FusedInput<'_, T> {
             return None;
         }
         let (label, scale) = (row[self.label(token)].to_f32(), self.scale(token));
-        let state = scan_row(row, label, scale);
+        let state = scan_row(row, scale);
         let (logp, entropy) = (state.logp(label, scale), state.entropy(scale));
         let loss = token_loss(&self.batch.token(token, logp), self.config);
         let loss = TokenLoss { entropy: Some(entropy), weight, ..loss };

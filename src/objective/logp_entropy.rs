@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::logits::{Logits, LogitsMut, check_ids, impossible_token, unsound_row};
-use super::row::{RowGradient, gradient_into, scan_row};
+use super::row::{RowGradient, gradient_into, scan_and_rank};
 use super::temperature::Temperature;
 use crate::element::Element;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ pub fn logp_entropy<E: Element>(
             .map(|token| {
                 let (row, scale) = (logits.row(token), temperature.scale(token));
                 let label = row[ids[token] as usize].to_f32();
-                let state = scan_row(row, label, scale);
+                let state = scan_and_rank(row, label, scale);
                 (state, state.logp(label, scale), state.entropy(scale))
             })
             .collect()

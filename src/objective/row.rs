@@ -167,9 +167,9 @@ fn block_max(block: &[f32]) -> f32 {
 }
 
 /// The sums of one block relative to `max`, which no value exceeds. `TIES` tells whether any may
-/// equal it. A NaN or +inf among the values makes `weighted` NaN.
+/// equal it, `RANK` whether to count those above `label`. A NaN or +inf among the values makes `weighted` NaN.
 #[inline(always)]
-fn block_sums<const FMA: bool, const TIES: bool>(
+fn block_sums<const FMA: bool, const RANK: bool, const TIES: bool>(
     block: &[f32],
     max: f32,
     label: f32,
@@ -190,7 +190,9 @@ fn block_sums<const FMA: bool, const TIES: bool>(
             if TIES {
                 ties[lane] += u32::from(x == max);
             }
-            above[lane] += u32::from(x > label);
+            if RANK {
+                above[lane] += u32::from(x > label);
+            }
         }
     }
     RowState {
@@ -241,7 +243,11 @@ fn nothing_but_minus_infinity(block: &[f32]) -> RowState {
 }
 
 #[inline(always)]
-fn scan_body<E: Element, const FMA: bool>(row: &[E], label: f32, scale: Scale) -> RowState {
+fn scan<E: Element, const FMA: bool, const RANK: bool>(
+    row: &[E],
+    label: f32,
+    scale: Scale,
+) -> RowState {
     let mut state = RowState::EMPTY;
     let mut buffer = [0f32; BLOCK];
     for values in row.chunks(BLOCK) {
@@ -251,13 +257,23 @@ fn scan_body<E: Element, const FMA: bool>(row: &[E], label: f32, scale: Scale) -
         let part = if max == f32::NEG_INFINITY {
             nothing_but_minus_infinity(block)
         } else if block_max == max {
-            block_sums::<FMA, true>(block, max, label, scale)
+            block_sums::<FMA, RANK, true>(block, max, label, scale)
         } else {
-            block_sums::<FMA, false>(block, max, label, scale)
+            block_sums::<FMA, RANK, false>(block, max, label, scale)
         };
         state = state.merge(part, scale);
     }
     state
+}
+
+#[inline(always)]
+fn scan_with_rank<E: Element, const FMA: bool>(row: &[E], label: f32, scale: Scale) -> RowState {
+    scan::<E, FMA, true>(row, label, scale)
+}
+
+#[inline(always)]
+fn scan_without_rank<E: Element, const FMA: bool>(row: &[E], scale: Scale) -> RowState {
+    scan::<E, FMA, false>(row, 0.0, scale)
 }
 
 #[inline(always)]
@@ -335,7 +351,12 @@ macro_rules! for_every_instruction_set {
 
 for_every_instruction_set! {
     /// One pass over a row. `label` is the logit of the selected token.
-    fn scan_row(row: &[E], label: f32, scale: Scale) -> RowState => scan_body
+    fn scan_and_rank(row: &[E], label: f32, scale: Scale) -> RowState => scan_with_rank
+}
+
+for_every_instruction_set! {
+    /// One pass over a row; `above` stays 0.
+    fn scan_row(row: &[E], scale: Scale) -> RowState => scan_without_rank
 }
 
 for_every_instruction_set! {

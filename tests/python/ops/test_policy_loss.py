@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cases import AGGREGATIONS, random_case, relative_norm
+from cases import AGGREGATIONS, AmbiguousBatch, random_case, relative_norm
 from icpo import LossConfig, ops
 from icpo.ops import reference
 
@@ -68,7 +68,10 @@ def test_packed_equals_padded():
             continue
         logp, entropy = (tensor.detach() for tensor in inputs(case))
         padded, metrics = ops.policy_loss(logp, entropy=entropy, **case.shared())
-        arguments, _, _ = case.packed()
+        try:
+            arguments, _, _ = case.packed()
+        except AmbiguousBatch:
+            continue
         keep = torch.zeros_like(case.loss_mask)
         offsets = arguments["cu_seqlens"]
         lengths = offsets[1:] - offsets[:-1]

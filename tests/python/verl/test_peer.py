@@ -63,8 +63,8 @@ def test_loss_gradient_and_clip_fractions(mode, bounds):
         mine = logp.clone().requires_grad_(True)
         loss, figures = ops.policy_loss(mine, old, advantage, mask, None, config=config)
         loss.backward()
-        # verl adds 1e-8 to a row's token count in seq-mean-token-mean.
-        torch.testing.assert_close(loss, peer, rtol=2e-8, atol=1e-14)
+        # verl adds 1e-8 to a row's token count in seq-mean-token-mean, and rows may cancel.
+        torch.testing.assert_close(loss, peer, rtol=2e-8, atol=2e-8)
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=2e-8, atol=1e-14)
         assert figures["on/clip_fraction"] == pytest.approx(metrics["actor/pg_clipfrac"], abs=1e-6)
         assert figures["on/dual_clip_fraction"] == pytest.approx(
@@ -103,7 +103,7 @@ def test_aggregation_with_global_counts(mode):
             config=config,
             denominator=count,
         )
-        torch.testing.assert_close(loss, peer, rtol=2e-8, atol=1e-14)
+        torch.testing.assert_close(loss, peer, rtol=2e-8, atol=2e-8 * values.abs().max().item())
 
 
 @pytest.mark.parametrize("kind", ["k1", "k2", "k3"])
