@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 from icpo.objective.config import LossConfig
 
@@ -63,6 +63,9 @@ class TokenWeights:
     ) -> TokenWeights: ...
     def row_sums(self) -> list[float]: ...
 
+# weights, old_logp, advantage, behavior_logp and ref_logp by name, the last two perhaps None.
+_Batch: TypeAlias = Mapping[str, TokenWeights | TensorView | None]
+
 def set_num_threads(threads: int) -> None: ...
 def num_threads() -> int: ...
 def validate_config(config: LossConfig) -> None: ...
@@ -88,63 +91,46 @@ def logp_entropy_backward(
     dlogits: TensorView,
 ) -> None: ...
 def policy_loss(
-    weights: TokenWeights,
+    batch: _Batch,
     logp: TensorView,
-    old_logp: TensorView,
-    advantage: TensorView,
     config: LossConfig,
     check: bool,
     *,
-    behavior_logp: TensorView | None = None,
-    ref_logp: TensorView | None = None,
     entropy: TensorView | None = None,
     d_logp: TensorView,
     d_entropy: TensorView,
 ) -> tuple[float, list[float]]: ...
 def fused_policy_loss(
-    weights: TokenWeights,
+    batch: _Batch,
     logits: TensorView,
     ids: TensorView,
     temperature: float | TensorView,
-    old_logp: TensorView,
-    advantage: TensorView,
     config: LossConfig,
     check: bool,
     *,
-    behavior_logp: TensorView | None = None,
-    ref_logp: TensorView | None = None,
     in_place: bool = False,
     dlogits: TensorView | None = None,
     outputs: Mapping[str, TensorView],
 ) -> tuple[float, list[float]]: ...
 def fused_chunk(
-    weights: TokenWeights,
+    batch: _Batch,
     logits: TensorView,
     first: int,
     ids: TensorView,
     temperature: float | TensorView,
-    old_logp: TensorView,
-    advantage: TensorView,
     config: LossConfig,
     check: bool,
-    *,
-    behavior_logp: TensorView | None = None,
-    ref_logp: TensorView | None = None,
 ) -> tuple[float, list[float]]: ...
 def linear_policy_loss(
-    weights: TokenWeights,
+    batch: _Batch,
     hidden: TensorView,
     weight: TensorView,
     ids: TensorView,
     temperature: float | TensorView,
-    old_logp: TensorView,
-    advantage: TensorView,
     config: LossConfig,
     check: bool,
     chunk: int,
     *,
-    behavior_logp: TensorView | None = None,
-    ref_logp: TensorView | None = None,
     d_hidden: TensorView,
     d_weight: TensorView,
 ) -> tuple[float, list[float]]: ...

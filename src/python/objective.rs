@@ -149,7 +149,18 @@ impl TokenWeights {
     }
 }
 
-/// The values a token that a loss takes, as views.
+/// What all losses take: the weights, and values a token.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct PyBatch<'py> {
+    weights: PyRef<'py, TokenWeights>,
+    old_logp: View<'py>,
+    advantage: View<'py>,
+    behavior_logp: Option<View<'py>>,
+    ref_logp: Option<View<'py>>,
+}
+
+/// The same without a hold on the interpreter.
 struct BatchViews<'a> {
     weights: &'a TokenWeights,
     old_logp: &'a TensorView,
@@ -158,7 +169,25 @@ struct BatchViews<'a> {
     ref_logp: Option<&'a TensorView>,
 }
 
+impl PyBatch<'_> {
+    fn views(&self) -> BatchViews<'_> {
+        BatchViews {
+            weights: &self.weights,
+            old_logp: &self.old_logp,
+            advantage: &self.advantage,
+            behavior_logp: self.behavior_logp.as_deref(),
+            ref_logp: self.ref_logp.as_deref(),
+        }
+    }
+}
+
 impl<'a> BatchViews<'a> {
+    /// Checks that writing over the logits leaves the batch alone.
+    fn check_apart_from(&self, logits: &TensorView) -> Result<(), Failure> {
+        let given = [Some(self.old_logp), Some(self.advantage), self.behavior_logp, self.ref_logp];
+        given.into_iter().flatten().try_for_each(|view| logits.check_apart(view, "logits"))
+    }
+
     /// Hands the batch to `then`, with the advantage spread over the tokens of each row.
     fn with<T: Real + DType, R>(
         &self,
@@ -244,29 +273,19 @@ pub(crate) fn logp_entropy_backward(
 
 /// The loss of log-probabilities; its gradient goes into the outputs given.
 #[pyfunction]
-#[pyo3(signature = (weights, logp, old_logp, advantage, config, check, *, behavior_logp=None, ref_logp=None, entropy=None, d_logp, d_entropy))]
+#[pyo3(signature = (batch, logp, config, check, *, entropy=None, d_logp, d_entropy))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn policy_loss(
     py: Python<'_>,
-    weights: PyRef<'_, TokenWeights>,
+    batch: PyBatch<'_>,
     logp: View<'_>,
-    old_logp: View<'_>,
-    advantage: View<'_>,
     config: PyLossConfig,
     check: bool,
-    behavior_logp: Option<View<'_>>,
-    ref_logp: Option<View<'_>>,
     entropy: Option<View<'_>>,
     d_logp: View<'_>,
     d_entropy: View<'_>,
 ) -> PyResult<Summary> {
-    let batch = BatchViews {
-        weights: &weights,
-        old_logp: &old_logp,
-        advantage: &advantage,
-        behavior_logp: behavior_logp.as_deref(),
-        ref_logp: ref_logp.as_deref(),
-    };
+    let batch = batch.views();
     let (logp, entropy, d_logp, d_entropy) = (&*logp, entropy.as_deref(), &*d_logp, &*d_entropy);
     run(py, || {
         let config = config.get()?;
@@ -337,31 +356,21 @@ enum Gradient<'a> {
 
 /// The loss of logits. The gradient goes over the logits (`in_place`), into `dlogits`, or nowhere.
 #[pyfunction]
-#[pyo3(signature = (weights, logits, ids, temperature, old_logp, advantage, config, check, *, behavior_logp=None, ref_logp=None, in_place=false, dlogits=None, outputs))]
+#[pyo3(signature = (batch, logits, ids, temperature, config, check, *, in_place=false, dlogits=None, outputs))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn fused_policy_loss(
     py: Python<'_>,
-    weights: PyRef<'_, TokenWeights>,
+    batch: PyBatch<'_>,
     logits: View<'_>,
     ids: View<'_>,
     temperature: PyTemperature<'_>,
-    old_logp: View<'_>,
-    advantage: View<'_>,
     config: PyLossConfig,
     check: bool,
-    behavior_logp: Option<View<'_>>,
-    ref_logp: Option<View<'_>>,
     in_place: bool,
     dlogits: Option<View<'_>>,
     outputs: FusedOutputs<'_>,
 ) -> PyResult<Summary> {
-    let batch = BatchViews {
-        weights: &weights,
-        old_logp: &old_logp,
-        advantage: &advantage,
-        behavior_logp: behavior_logp.as_deref(),
-        ref_logp: ref_logp.as_deref(),
-    };
+    let batch = batch.views();
     let gradient = match (in_place, dlogits.as_deref()) {
         (true, _) => Gradient::InPlace,
         (false, Some(dlogits)) => Gradient::Into(dlogits),
@@ -372,8 +381,10 @@ pub(crate) fn fused_policy_loss(
     run(py, || {
         let (config, ids) = (config.get()?, ids.slice("ids")?);
         let temperature = temperature.get()?;
-        if let Gradient::Into(dlogits) = gradient {
-            dlogits.check_apart(logits, "dlogits")?;
+        match gradient {
+            Gradient::Nowhere => {}
+            Gradient::InPlace => batch.check_apart_from(logits)?,
+            Gradient::Into(dlogits) => dlogits.check_apart(logits, "dlogits")?,
         }
         let loss = with_real!(batch.old_logp, T => batch.with::<T, _>(|batch| {
             let input = FusedInput { ids, temperature, batch, config: &config, check };
@@ -396,33 +407,24 @@ pub(crate) fn fused_policy_loss(
 /// The loss of a chunk of logits, which become their gradient: those of the tokens from `first`
 /// on. All other arguments describe the whole batch. The sums lack the numbers of rows.
 #[pyfunction]
-#[pyo3(signature = (weights, logits, first, ids, temperature, old_logp, advantage, config, check, *, behavior_logp=None, ref_logp=None))]
+#[pyo3(signature = (batch, logits, first, ids, temperature, config, check))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn fused_chunk(
     py: Python<'_>,
-    weights: PyRef<'_, TokenWeights>,
+    batch: PyBatch<'_>,
     logits: View<'_>,
     first: usize,
     ids: View<'_>,
     temperature: PyTemperature<'_>,
-    old_logp: View<'_>,
-    advantage: View<'_>,
     config: PyLossConfig,
     check: bool,
-    behavior_logp: Option<View<'_>>,
-    ref_logp: Option<View<'_>>,
 ) -> PyResult<Summary> {
-    let batch = BatchViews {
-        weights: &weights,
-        old_logp: &old_logp,
-        advantage: &advantage,
-        behavior_logp: behavior_logp.as_deref(),
-        ref_logp: ref_logp.as_deref(),
-    };
+    let batch = batch.views();
     let (logits, ids, temperature) = (&*logits, &*ids, temperature.arg());
     run(py, || {
         let (config, ids) = (config.get()?, ids.slice("ids")?);
         let temperature = temperature.get()?;
+        batch.check_apart_from(logits)?;
         let loss = with_real!(batch.old_logp, T => batch.with::<T, _>(|batch| {
             let input = FusedInput { ids, temperature, batch, config: &config, check };
             with_element!(logits, E => {
@@ -436,32 +438,22 @@ pub(crate) fn fused_chunk(
 
 /// The loss of hidden states and the weight of a linear head, chunk by chunk, in float32.
 #[pyfunction]
-#[pyo3(signature = (weights, hidden, weight, ids, temperature, old_logp, advantage, config, check, chunk, *, behavior_logp=None, ref_logp=None, d_hidden, d_weight))]
+#[pyo3(signature = (batch, hidden, weight, ids, temperature, config, check, chunk, *, d_hidden, d_weight))]
 #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one operator")]
 pub(crate) fn linear_policy_loss(
     py: Python<'_>,
-    weights: PyRef<'_, TokenWeights>,
+    batch: PyBatch<'_>,
     hidden: View<'_>,
     weight: View<'_>,
     ids: View<'_>,
     temperature: PyTemperature<'_>,
-    old_logp: View<'_>,
-    advantage: View<'_>,
     config: PyLossConfig,
     check: bool,
     chunk: usize,
-    behavior_logp: Option<View<'_>>,
-    ref_logp: Option<View<'_>>,
     d_hidden: View<'_>,
     d_weight: View<'_>,
 ) -> PyResult<Summary> {
-    let batch = BatchViews {
-        weights: &weights,
-        old_logp: &old_logp,
-        advantage: &advantage,
-        behavior_logp: behavior_logp.as_deref(),
-        ref_logp: ref_logp.as_deref(),
-    };
+    let batch = batch.views();
     let (hidden, weight, ids, temperature) = (&*hidden, &*weight, &*ids, temperature.arg());
     let (d_hidden, d_weight) = (&*d_hidden, &*d_weight);
     run(py, || {

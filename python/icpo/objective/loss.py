@@ -142,58 +142,49 @@ def token_rank(logits: Array, ids: ArrayLike, *, check: bool = True) -> Array:
     return logp_entropy(logits, ids, check=check).rank
 
 
-class _Batch:
-    """The arguments that all losses share, checked and laid out for the core."""
-
-    def __init__(
-        self,
-        layout: BatchLayout,
-        dtype: type[np.floating],
-        old_logp: ArrayLike,
-        advantage: ArrayLike,
-        loss_mask: ArrayLike | None,
-        expert_mask: ArrayLike | None,
-        behavior_logp: ArrayLike | None,
-        ref_logp: ArrayLike | None,
-        cu_seqlens: ArrayLike | None,
-        config: LossConfig,
-        denominator: float | None,
-    ) -> None:
-        def floats(argument: str, values: ArrayLike | None) -> Array | None:
-            return None if values is None else as_floats(argument, values, dtype)
-
-        mask = (
-            np.ones(layout.shape, bool) if loss_mask is None else as_bools("loss_mask", loss_mask)
+def _batch(
+    layout: BatchLayout,
+    dtype: type[np.floating],
+    old_logp: ArrayLike,
+    advantage: ArrayLike,
+    loss_mask: ArrayLike | None,
+    expert_mask: ArrayLike | None,
+    behavior_logp: ArrayLike | None,
+    ref_logp: ArrayLike | None,
+    cu_seqlens: ArrayLike | None,
+    config: LossConfig,
+    denominator: float | None,
+) -> dict[str, Any]:
+    """The arguments that all losses share, checked, as the core takes them."""
+    arrays = {
+        name: None if values is None else as_floats(name, values, dtype)
+        for name, values in (
+            ("old_logp", old_logp),
+            ("advantage", advantage),
+            ("behavior_logp", behavior_logp),
+            ("ref_logp", ref_logp),
         )
-        expert = None if expert_mask is None else as_bools("expert_mask", expert_mask)
-        old, advantages = floats("old_logp", old_logp), floats("advantage", advantage)
-        behavior, reference = floats("behavior_logp", behavior_logp), floats("ref_logp", ref_logp)
-        assert old is not None and advantages is not None
-        layout.check_per_token(
-            {
-                "old_logp": old.shape,
-                "loss_mask": mask.shape,
-                "behavior_logp": None if behavior is None else behavior.shape,
-                "ref_logp": None if reference is None else reference.shape,
-            }
-        )
-        layout.check_per_token_or_row(
-            {"advantage": advantages.shape, "expert_mask": None if expert is None else expert.shape}
-        )
-        offsets = None if cu_seqlens is None else as_integers("cu_seqlens", cu_seqlens)
-        self.weights = _core.TokenWeights(
-            view(mask),
-            None if expert is None else view(expert),
-            config,
-            shape=layout.padded_shape,
-            cu_seqlens=None if offsets is None else view(offsets),
-            denominator=denominator,
-        )
-        self.old_logp, self.advantage = view(old), view(advantages)
-        self.optional = {
-            "behavior_logp": None if behavior is None else view(behavior),
-            "ref_logp": None if reference is None else view(reference),
-        }
+    }
+    mask = np.ones(layout.shape, bool) if loss_mask is None else as_bools("loss_mask", loss_mask)
+    expert = None if expert_mask is None else as_bools("expert_mask", expert_mask)
+    offsets = None if cu_seqlens is None else as_integers("cu_seqlens", cu_seqlens)
+    shapes = {name: None if array is None else array.shape for name, array in arrays.items()}
+    by_row = {
+        "advantage": shapes.pop("advantage"),
+        "expert_mask": None if expert is None else expert.shape,
+    }
+    layout.check_per_token({**shapes, "loss_mask": mask.shape})
+    layout.check_per_token_or_row(by_row)
+    weights = _core.TokenWeights(
+        view(mask),
+        None if expert is None else view(expert),
+        config,
+        shape=layout.padded_shape,
+        cu_seqlens=None if offsets is None else view(offsets),
+        denominator=denominator,
+    )
+    views = {name: None if array is None else view(array) for name, array in arrays.items()}
+    return {"weights": weights, **views}
 
 
 def _layout(argument: str, shape: tuple[int, ...], cu_seqlens: ArrayLike | None) -> BatchLayout:
@@ -224,7 +215,7 @@ def policy_loss(
     dtype = np.float64 if array.dtype == np.float64 else np.float32
     values = as_floats("logp", array, dtype)
     layout = _layout("logp", values.shape, cu_seqlens)
-    batch = _Batch(
+    batch = _batch(
         layout,
         dtype,
         old_logp,
@@ -241,16 +232,13 @@ def policy_loss(
     layout.check_per_token({"entropy": None if spread is None else spread.shape})
     d_logp, d_entropy = np.empty_like(values), np.empty_like(values)
     loss, sums = _core.policy_loss(
-        batch.weights,
+        batch,
         view(values),
-        batch.old_logp,
-        batch.advantage,
         config,
         check,
         entropy=None if spread is None else view(spread),
         d_logp=view(d_logp),
         d_entropy=view(d_entropy),
-        **batch.optional,
     )
     return PolicyLoss(loss, d_logp, d_entropy, LossMetrics(np.array(sums)))
 
@@ -286,7 +274,7 @@ def fused_policy_loss(
         raise ShapeError(f"ids: expected shape {shape}, got {tokens.shape}")
     layout = _layout("ids", shape, cu_seqlens)
     dtype = np.float64 if as_array("old_logp", old_logp).dtype == np.float64 else np.float32
-    batch = _Batch(
+    batch = _batch(
         layout,
         dtype,
         old_logp,
@@ -304,12 +292,10 @@ def fused_policy_loss(
     # Of use to a backward pass only.
     unused = [np.empty(size, np.float64) for size in ((*shape, 4), shape, shape)]
     loss, sums = _core.fused_policy_loss(
-        batch.weights,
+        batch,
         view(logits),
         view(tokens),
         _temperature(temperature, shape),
-        batch.old_logp,
-        batch.advantage,
         config,
         check,
         in_place=inplace,
@@ -321,7 +307,6 @@ def fused_policy_loss(
                 strict=True,
             )
         ),
-        **batch.optional,
     )
     return FusedLoss(loss, dlogits, logp, entropy, LossMetrics(np.array(sums)))
 
@@ -361,7 +346,7 @@ def linear_policy_loss(
         raise ShapeError(f"chunk: expected a number of tokens > 0, got {chunk}")
     layout = _layout("ids", tokens.shape, cu_seqlens)
     dtype = np.float64 if as_array("old_logp", old_logp).dtype == np.float64 else np.float32
-    batch = _Batch(
+    batch = _batch(
         layout,
         dtype,
         old_logp,
@@ -376,18 +361,15 @@ def linear_policy_loss(
     )
     d_hidden, d_weight = np.empty_like(states), np.empty_like(head)
     loss, sums = _core.linear_policy_loss(
-        batch.weights,
+        batch,
         view(states.reshape(-1, states.shape[-1])),
         view(head),
         view(tokens),
         _temperature(temperature, tokens.shape),
-        batch.old_logp,
-        batch.advantage,
         config,
         check,
         chunk,
         d_hidden=view(d_hidden),
         d_weight=view(d_weight),
-        **batch.optional,
     )
     return LinearLoss(loss, d_hidden, d_weight, LossMetrics(np.array(sums)))

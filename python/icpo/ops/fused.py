@@ -61,15 +61,14 @@ def _run(
         for name, (kind, extra) in _OUTPUTS.items()
     }
     loss, sums = _core.fused_policy_loss(
-        batch.weights(ids.shape, settings, denominator),
+        batch.core(ids.shape, dtype, settings, denominator),
         view(logits),
         core_ids(ids),
         temperature,
-        config=settings,
-        check=check,
+        settings,
+        check,
         in_place=in_place,
         outputs={name: view(output) for name, output in outputs.items()},
-        **batch.views(dtype),
     )
     return scalar(loss), sums_tensor(sums), outputs
 
@@ -98,22 +97,7 @@ def _fused(
 
 
 @_fused.register_fake
-def _(
-    logits: Tensor,
-    ids: Tensor,
-    old_logp: Tensor,
-    advantage: Tensor,
-    loss_mask: Tensor | None,
-    expert_mask: Tensor | None,
-    behavior_logp: Tensor | None,
-    ref_logp: Tensor | None,
-    cu_seqlens: Tensor | None,
-    temperature: float,
-    temperatures: Tensor | None,
-    config: str,
-    denominator: float | None,
-    check: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _(logits: Tensor, ids: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     double = torch.float64
     return (
         logits.new_empty((), dtype=torch.float32),
@@ -173,22 +157,7 @@ def _fused_(
 
 
 @_fused_.register_fake
-def _(
-    logits: Tensor,
-    ids: Tensor,
-    old_logp: Tensor,
-    advantage: Tensor,
-    loss_mask: Tensor | None,
-    expert_mask: Tensor | None,
-    behavior_logp: Tensor | None,
-    ref_logp: Tensor | None,
-    cu_seqlens: Tensor | None,
-    temperature: float,
-    temperatures: Tensor | None,
-    config: str,
-    denominator: float | None,
-    check: bool,
-) -> tuple[Tensor, Tensor]:
+def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return (
         logits.new_empty((), dtype=torch.float32),
         logits.new_empty((len(_core.LOSS_SUMS),), dtype=torch.float64),

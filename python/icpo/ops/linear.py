@@ -56,25 +56,19 @@ def _linear(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     settings, dtype = LossConfig.from_spec(config), working_dtype(old_logp)
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    weights = batch.weights(ids.shape, settings, denominator)
-    arguments: Any = {
-        **batch.views(dtype),
-        "ids": core_ids(ids),
-        "temperature": core_temperature(temperature, temperatures),
-        "config": settings,
-        "check": check,
-    }
+    arguments = batch.core(ids.shape, dtype, settings, denominator)
+    selected, heat = core_ids(ids), core_temperature(temperature, temperatures)
     states = hidden.reshape(-1, hidden.shape[-1])  # (N, H)
     tokens = len(states)
     d_hidden = states.new_empty(states.shape if hidden_moves else (0,))
     # Chunks add up in float32, whatever the weights are kept in.
     d_weight = weight.new_zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
     buffer = states.new_empty((min(chunk, tokens), len(weight)))
-    totals = sums_tensor(weights.row_sums())
+    totals = sums_tensor(arguments["weights"].row_sums())
     for first in range(0, tokens, chunk):
         part = states[first : first + chunk]
         logits = torch.mm(part, weight.t(), out=buffer[: len(part)])
-        _, sums = _core.fused_chunk(weights, view(logits), first, **arguments)
+        _, sums = _core.fused_chunk(arguments, view(logits), first, selected, heat, settings, check)
         totals += sums_tensor(sums)
         dlogits = logits  # in place
         if hidden_moves:
@@ -89,26 +83,8 @@ def _linear(
 
 
 @_linear.register_fake
-def _(
-    hidden: Tensor,
-    weight: Tensor,
-    ids: Tensor,
-    old_logp: Tensor,
-    advantage: Tensor,
-    loss_mask: Tensor | None,
-    expert_mask: Tensor | None,
-    behavior_logp: Tensor | None,
-    ref_logp: Tensor | None,
-    cu_seqlens: Tensor | None,
-    temperature: float,
-    temperatures: Tensor | None,
-    config: str,
-    denominator: float | None,
-    check: bool,
-    chunk: int,
-    hidden_moves: bool,
-    weight_moves: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(hidden: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    hidden_moves, weight_moves = rest[-2:]
     return (
         hidden.new_empty((), dtype=torch.float32),
         hidden.new_empty((len(_core.LOSS_SUMS),), dtype=torch.float64),

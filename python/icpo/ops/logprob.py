@@ -42,9 +42,7 @@ def _logp_entropy(
 
 
 @_logp_entropy.register_fake
-def _(
-    logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(logits: Tensor, ids: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         logits.new_empty(ids.shape, dtype=torch.float32),
         logits.new_empty(ids.shape, dtype=torch.float32),
@@ -78,15 +76,7 @@ def logp_entropy_backward(
 
 
 @logp_entropy_backward.register_fake
-def _(
-    logits: Tensor,
-    ids: Tensor,
-    temperature: float,
-    temperatures: Tensor | None,
-    saved: Tensor,
-    d_logp: Tensor,
-    d_entropy: Tensor,
-) -> Tensor:
+def _(logits: Tensor, *_: Any) -> Tensor:
     return logits.new_empty(logits.shape)
 
 

@@ -43,14 +43,13 @@ def _policy_loss(
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     d_logp, d_entropy = (logp.new_empty(logp.shape, dtype=dtype) for _ in range(2))
     loss, sums = _core.policy_loss(
-        batch.weights(logp.shape, settings, denominator),
+        batch.core(logp.shape, dtype, settings, denominator),
         view(logp.detach().to(dtype).contiguous()),
-        config=settings,
-        check=check,
+        settings,
+        check,
         entropy=None if entropy is None else view(entropy.detach().to(dtype).contiguous()),
         d_logp=view(d_logp),
         d_entropy=view(d_entropy),
-        **batch.views(dtype),
     )
     return (
         scalar(loss, dtype),
@@ -61,20 +60,7 @@ def _policy_loss(
 
 
 @_policy_loss.register_fake
-def _(
-    logp: Tensor,
-    old_logp: Tensor,
-    advantage: Tensor,
-    loss_mask: Tensor | None,
-    expert_mask: Tensor | None,
-    behavior_logp: Tensor | None,
-    ref_logp: Tensor | None,
-    cu_seqlens: Tensor | None,
-    entropy: Tensor | None,
-    config: str,
-    denominator: float | None,
-    check: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _(logp: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dtype = working_dtype(logp)
     return (
         logp.new_empty((), dtype=dtype),

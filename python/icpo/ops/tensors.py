@@ -188,37 +188,32 @@ class Batch:
             self.cu_seqlens,
         )
 
-    def weights(
-        self, shape: torch.Size, config: LossConfig, denominator: float | None
-    ) -> _core.TokenWeights:
-        """Which tokens count, and how much."""
-        mask = self.loss_mask
-        mask = (
-            self.old_logp.new_ones(shape, dtype=torch.bool)
-            if mask is None
-            else as_mask("loss_mask", mask)
-        )
-        expert = self.expert_mask
-        offsets = self.cu_seqlens
-        return _core.TokenWeights(
-            view(mask),
-            None if expert is None else view(as_mask("expert_mask", expert)),
-            config,
-            shape=(shape[0], shape[1]) if len(shape) == 2 else None,
-            cu_seqlens=None if offsets is None else view(offsets.to(torch.int64).contiguous()),
-            denominator=denominator,
-        )
-
-    def views(self, dtype: torch.dtype) -> dict[str, Any]:
-        """The float arguments of the core's losses."""
+    def core(
+        self,
+        shape: torch.Size,
+        dtype: torch.dtype,
+        config: LossConfig,
+        denominator: float | None,
+    ) -> dict[str, Any]:
+        """The batch as the core takes it; whoever holds the result keeps its memory alive."""
+        mask, expert, offsets = self.loss_mask, self.expert_mask, self.cu_seqlens
+        if mask is None:
+            mask = self.old_logp.new_ones(shape, dtype=torch.bool)
 
         def cast(tensor: Tensor | None) -> _core.TensorView | None:
             return None if tensor is None else view(tensor.detach().to(dtype).contiguous())
 
-        old_logp, advantage = cast(self.old_logp), cast(self.advantage)
         return {
-            "old_logp": old_logp,
-            "advantage": advantage,
+            "weights": _core.TokenWeights(
+                view(as_mask("loss_mask", mask)),
+                None if expert is None else view(as_mask("expert_mask", expert)),
+                config,
+                shape=(shape[0], shape[1]) if len(shape) == 2 else None,
+                cu_seqlens=None if offsets is None else view(offsets.to(torch.int64).contiguous()),
+                denominator=denominator,
+            ),
+            "old_logp": cast(self.old_logp),
+            "advantage": cast(self.advantage),
             "behavior_logp": cast(self.behavior_logp),
             "ref_logp": cast(self.ref_logp),
         }
