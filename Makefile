@@ -70,7 +70,7 @@ lint-python: $(installed)
 # PYO3_PYTHON: otherwise PyO3 asks whichever python3 comes first, which may be too old.
 lint-rust: | prerequisites
 	cargo clippy $(locked) --all-targets -- -D warnings
-	PYO3_PYTHON="$(PYTHON)" cargo clippy $(locked) --all-targets --features python -- -D warnings
+	PYO3_PYTHON="$(PYTHON)" cargo clippy $(locked) --all-targets --features python,cuda -- -D warnings
 
 types: $(built)  ## Check the Python types, and the stub against the binary
 	$(python) -m mypy
@@ -78,7 +78,7 @@ types: $(built)  ## Check the Python types, and the stub against the binary
 
 # Without the feature `python`: an extension module leaves libpython's symbols open, a test can't.
 test-rust: | prerequisites  ## Run the Rust tests
-	cargo test --release $(locked)
+	cargo test --release $(locked) --features cuda
 
 test-python: $(built)  ## Run the Python tests
 	$(python) -m pytest
