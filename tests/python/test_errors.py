@@ -384,6 +384,16 @@ def test_numpy_names_the_same_mistakes():
             "contiguous last axis",
         ),
         ({"logits": np.zeros((*SHAPE, V), np.float32)[::-1]}, icpo.ShapeError, "backwards"),
+        (
+            {"logits": np.zeros((*SHAPE, V), ">f4")},
+            icpo.DTypeError,
+            "native byte order.*got dtype >f4",
+        ),
+        (
+            {"logits": np.zeros((*SHAPE, V), [("x", np.float32), ("y", "u1")])["x"]},
+            icpo.DTypeError,
+            "whole elements",
+        ),
         ({"ids": zeros}, icpo.DTypeError, "ids: expected integers"),
         ({"ids": np.full(SHAPE, V)}, icpo.TokenIdError, "got 5"),
         ({"old_logp": zeros.T}, icpo.ShapeError, "old_logp: expected shape"),

@@ -18,6 +18,11 @@ Array = NDArray[Any]
 def view(array: Array) -> TensorView:
     """The memory of an array."""
     size = array.itemsize
+    if not array.dtype.isnative or any(stride % size for stride in array.strides):
+        raise DTypeError(
+            "expected an array in native byte order with whole elements between its elements, got "
+            f"dtype {array.dtype.str} and strides {array.strides}; copy it first"
+        )
     return TensorView(
         array.__array_interface__["data"][0],
         array.shape,

@@ -96,13 +96,10 @@ def test_small_log_probs_keep_their_digits():
 
 
 def test_shift_of_all_logits_changes_nothing_that_matters():
-    logits = torch.randn(3, 777)
-    ids = torch.tensor([1, 2, 3])
+    # Multiples of 2^-7, to which 2^15 can be added in float32 without rounding.
+    logits, ids = (torch.randn(3, 777) * 128).round() / 128, torch.tensor([1, 2, 3])
     logp, entropy = ops.logp_entropy(logits, ids)
-    # 2^15 is exact in float32 for these after rounding the logits to multiples of 2^-7.
-    coarse = (logits * 128).round() / 128
-    logp, entropy = ops.logp_entropy(coarse, ids)
-    shifted_logp, shifted_entropy = ops.logp_entropy(coarse + 32768.0, ids)
+    shifted_logp, shifted_entropy = ops.logp_entropy(logits + 32768.0, ids)
     assert torch.equal(logp, shifted_logp) and torch.equal(entropy, shifted_entropy)
 
 

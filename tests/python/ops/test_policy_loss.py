@@ -72,7 +72,6 @@ def test_packed_equals_padded():
             arguments, _, _ = case.packed()
         except AmbiguousBatch:
             continue
-        keep = torch.zeros_like(case.loss_mask)
         offsets = arguments["cu_seqlens"]
         lengths = offsets[1:] - offsets[:-1]
         keep = torch.arange(logp.shape[1]) < lengths[:, None]
