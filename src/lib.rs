@@ -40,5 +40,6 @@ pub mod objective;
 pub mod parallel;
 #[cfg(feature = "python")]
 mod python;
+pub mod reward;
 
 pub use error::{Error, Result};

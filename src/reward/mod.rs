@@ -1,0 +1,18 @@
+//! The answer checker: whether a response's final answer is the gold answer.
+//!
+//! Text goes through four stages: where the answer stands ([`extract`]), spelling ([`normalize`]),
+//! grammar ([`latex`], [`plain`]) and comparison ([`answer`], on [`algebra`]). Nothing here reads a
+//! clock, uses floating point to decide, or recurses deeper than a fixed limit; work is counted and
+//! bounded ([`budget`]), so that any text whatever is answered, in the same way on any machine.
+
+pub mod algebra;
+pub mod answer;
+pub mod budget;
+pub mod config;
+pub mod expr;
+pub mod extract;
+pub mod latex;
+pub mod normalize;
+mod verdict;
+
+pub use verdict::{Outcome, Reason};

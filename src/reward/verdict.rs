@@ -1,0 +1,42 @@
+//! What a check says, and why.
+
+/// Whether two answers are the same. Only [`Outcome::Equal`] earns a reward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The same answer, by the rules of the profile.
+    Equal,
+    /// A different answer.
+    NotEqual,
+    /// It could not be told.
+    Unknown(Reason),
+}
+
+impl Outcome {
+    /// Whether this is [`Outcome::Equal`].
+    pub fn is_equal(self) -> bool {
+        self == Outcome::Equal
+    }
+
+    /// `Equal` for true, `NotEqual` for false.
+    pub fn from_bool(equal: bool) -> Self {
+        if equal { Outcome::Equal } else { Outcome::NotEqual }
+    }
+}
+
+/// Why it could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The work budget ran out.
+    Budget,
+    /// An expression is longer, deeper or has more parts than the limits allow.
+    TooLarge,
+    /// The numbers agree as far as they were computed, and no exact argument applies.
+    Undecided,
+    /// The expression has no value that could be compared (0/0, an unsupported construct).
+    Undefined,
+    /// The gold has no answer that could be read.
+    Gold,
+    /// The response has no answer that could be read.
+    Response,
+}
