@@ -10,6 +10,9 @@ mod parser;
 mod sets;
 mod symbol;
 mod token;
+mod unicode;
+
+use std::borrow::Cow;
 
 use super::budget::MAX_EXPRESSION;
 use super::expr::{Arena, Id};
@@ -29,46 +32,47 @@ pub struct Parsed {
 }
 
 /// Points on which readers of LaTeX differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dialect {
     /// `A` and `a` are one symbol.
     pub lowercase: bool,
+    /// Accepts what a person would: 4.5e33, 0.\overline{3}, 10\,000, E_1, 10^-3, √2, x², `\bigl(`,
+    /// commands without a meaning as symbols, braces within text.
+    pub lenient: bool,
     /// Only a proper fraction after an integer makes a mixed number; else any number does, 2(3) too.
     pub proper_mixed_numbers: bool,
-    /// `E` is a letter like any other, with indices.
-    pub upper_e_symbol: bool,
     /// A subscript to a number is its base, and part of it.
     pub keep_bases: bool,
-    /// `f'` is not `f`.
-    pub primes: bool,
-    /// `10^-3` without braces.
-    pub bare_signed_exponents: bool,
+    /// `i` is the imaginary unit, unless it is bound as an index.
+    pub imaginary_i: bool,
+    /// The argument of a trigonometric function may be in degrees.
+    pub degrees: bool,
+    /// a:b:c is a ratio of three, not two divisions.
+    pub ratios: bool,
 }
 
 impl Dialect {
     /// As Math-Verify reads.
-    pub fn math_verify() -> Self {
-        Self {
-            lowercase: true,
-            proper_mixed_numbers: false,
-            upper_e_symbol: false,
-            keep_bases: false,
-            primes: false,
-            bare_signed_exponents: false,
-        }
-    }
+    pub const MATH_VERIFY: Self = Self {
+        lowercase: true,
+        lenient: false,
+        proper_mixed_numbers: false,
+        keep_bases: false,
+        imaginary_i: false,
+        degrees: false,
+        ratios: false,
+    };
 
     /// As a careful reader would.
-    pub fn strict() -> Self {
-        Self {
-            lowercase: false,
-            proper_mixed_numbers: true,
-            upper_e_symbol: true,
-            keep_bases: true,
-            primes: false,
-            bare_signed_exponents: true,
-        }
-    }
+    pub const STRICT: Self = Self {
+        lowercase: false,
+        lenient: true,
+        proper_mixed_numbers: true,
+        keep_bases: true,
+        imaginary_i: true,
+        degrees: true,
+        ratios: true,
+    };
 }
 
 /// Reads LaTeX, or says why it can not be read.
@@ -76,8 +80,12 @@ pub fn parse(latex: &str, dialect: Dialect) -> Result<Parsed, Reason> {
     if latex.len() > MAX_EXPRESSION {
         return Err(Reason::TooLarge);
     }
-    let tokens = token::tokens(latex).ok_or(Reason::Syntax)?;
-    let mut parser = parser::Parser::new(latex, tokens, dialect);
+    let spelled = match dialect.lenient {
+        true => unicode::spelled_out(latex),
+        false => Cow::Borrowed(latex),
+    };
+    let tokens = token::tokens(&spelled, dialect.lenient).ok_or(Reason::Syntax)?;
+    let mut parser = parser::Parser::new(&spelled, tokens, dialect);
     let root = sets::answer(&mut parser)?;
     Ok(Parsed { arena: parser.arena, root, complex: complex::suggested(latex) })
 }

@@ -17,8 +17,31 @@ pub enum Literal {
     Scaled(Number, IBig),
 }
 
+/// Reads a repeating decimal such as `0.1\overline{6}`, exactly.
+fn repeating(text: &str) -> Option<Result<Literal, Reason>> {
+    let (fixed, period) = text.split_once('\\')?;
+    let period = period.split_once('{')?.1.strip_suffix('}')?;
+    let (whole, fraction) = fixed.split_once('.')?;
+    let digits = |text: &str| UBig::from_str_radix(text, 10).map_err(|_| Reason::Syntax);
+    let read = || {
+        let all = digits(&format!("{whole}{fraction}{period}"))?;
+        let fixed = digits(&format!("{whole}{fraction}"))?;
+        // 0.1666.. = (16 - 1) / 90
+        let nines = UBig::from(10u8).pow(period.len()) - UBig::ONE;
+        let scale = UBig::from(10u8).pow(fraction.len());
+        let value = RBig::from_parts(IBig::from(all) - IBig::from(fixed), nines * scale);
+        Ok(Literal::Number(Number { value, decimal: false }))
+    };
+    Some(read())
+}
+
 /// Reads digits with an optional point and exponent (`12`, `.5`, `1.5E-3`); commas are skipped.
 pub fn literal(text: &str) -> Result<Literal, Reason> {
+    if text.contains('\\') {
+        if let Some(repeating) = repeating(&text.replace("\\,", "")) {
+            return repeating;
+        }
+    }
     let (mantissa, exponent) = match text.find(['E', 'e']) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
@@ -32,7 +55,7 @@ pub fn literal(text: &str) -> Result<Literal, Reason> {
                 places = places.map(|places| places + 1);
             }
             '.' if places.is_none() => places = Some(0),
-            ',' => {}
+            ',' | '\\' => {}
             _ => return Err(Reason::Syntax),
         }
     }

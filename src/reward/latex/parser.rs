@@ -30,6 +30,8 @@ pub struct Parser<'t> {
     integrand: bool,
     /// Bars that are open at this level, where the next bar closes.
     open_bars: usize,
+    /// `i` is an index here, not the imaginary unit.
+    pub index_i: bool,
 }
 
 /// Whether functions may follow in a product.
@@ -64,6 +66,7 @@ impl<'t> Parser<'t> {
             depth: 0,
             integrand: false,
             open_bars: 0,
+            index_i: false,
         }
     }
 
@@ -140,13 +143,24 @@ impl<'t> Parser<'t> {
     fn product(&mut self, functions: Functions) -> Result<Id> {
         let mut value = self.signed(functions)?;
         let mut factors = vec![value];
+        let mut ratio = vec![value];
         loop {
             let operator = self.kind();
             if !matches!(operator, Kind::Mul | Kind::Div | Kind::Colon | Kind::Mod) {
-                return Ok(value);
+                if ratio.len() < 3 || !self.dialect.ratios {
+                    return Ok(value);
+                }
+                let name = self.arena.intern("ratio");
+                let kids = self.arena.list(&ratio);
+                return Ok(self.arena.push(Node::Call(name, kids)));
             }
             self.at += 1;
             let right = self.signed(functions)?;
+            if operator == Kind::Colon {
+                ratio.push(right);
+            } else {
+                ratio.clear();
+            }
             match operator {
                 Kind::Mul => {
                     factors.push(right);
@@ -285,7 +299,6 @@ impl<'t> Parser<'t> {
 
     /// A power with factorials and the like behind it.
     fn postfix(&mut self, functions: Functions) -> Result<Id> {
-        let start = self.at;
         let mut value = self.power(functions)?;
         loop {
             match self.kind() {
@@ -293,20 +306,14 @@ impl<'t> Parser<'t> {
                 Kind::Transpose => {
                     if matches!(self.arena.node(value), Node::Matrix { .. }) {
                         value = self.arena.apply(Function::Transpose, &[value]);
-                    } else if self.dialect.primes && self.text_at(self.at) == "'" {
-                        value = symbol::primed(self, value, start);
                     }
                 }
-                Kind::Degree => value = self.degrees(value),
+                // What a degree means is up to the function around it.
+                Kind::Degree => {}
                 _ => return Ok(value),
             }
             self.at += 1;
         }
-    }
-
-    /// An angle in degrees: the bare number, unless the dialect says what a degree is.
-    fn degrees(&mut self, value: Id) -> Id {
-        value
     }
 
     fn power(&mut self, functions: Functions) -> Result<Id> {
@@ -338,7 +345,7 @@ impl<'t> Parser<'t> {
         if self.kind() == Kind::Open(Bracket::Brace) {
             return self.braced();
         }
-        if self.dialect.bare_signed_exponents && self.kind() == Kind::Sub {
+        if self.dialect.lenient && self.kind() == Kind::Sub {
             self.at += 1;
             let value = self.deeper(|parser| parser.indexed_atom(scripts))?;
             return Ok(self.negated(value));
@@ -417,7 +424,7 @@ impl<'t> Parser<'t> {
                     let exponent = self.superscript()?;
                     return Ok(self.arena.apply(Function::Exp, &[exponent]));
                 }
-                if self.dialect.upper_e_symbol && self.kind() == K::Underscore {
+                if self.dialect.lenient && self.kind() == K::Underscore {
                     let (subscript, _) = self.subscript()?;
                     return Ok(symbol::symbol(self, "e", &subscript));
                 }
@@ -596,11 +603,14 @@ impl<'t> Parser<'t> {
         let text = self.text_at(at);
         self.at += 1;
         match self.tokens.get(at).map_or(Kind::Finish, |token| token.kind) {
+            Kind::Accent if self.dialect.lenient && symbol::number_in_text(text).is_some() => {
+                self.number(symbol::number_in_text(text).unwrap_or_default())
+            }
             Kind::Letter | Kind::Greek | Kind::Symbol | Kind::Accent => {
                 self.named(at, scripts)
             }
             Kind::UpperE => {
-                if self.dialect.upper_e_symbol {
+                if self.dialect.lenient {
                     return self.named(at, scripts);
                 }
                 Ok(symbol::symbol(self, "E", ""))
@@ -670,9 +680,11 @@ impl<'t> Parser<'t> {
             }
         }
         let base = symbol::symbol(self, self.text_at(at), &subscript);
+        // Where I is the imaginary unit, the peer reads past its exponent.
+        let imaginary = self.text_at(at) == "I" && !self.dialect.imaginary_i;
         Ok(match exponent {
-            Some(exponent) => self.arena.pow(base, exponent),
-            None => base,
+            Some(exponent) if !imaginary => self.arena.pow(base, exponent),
+            _ => base,
         })
     }
 
@@ -786,6 +798,7 @@ impl<'t> Parser<'t> {
         let natural = self.kind() == Kind::Ln;
         self.at += 1;
         let (below, mut above) = self.scripts()?;
+        let from = self.at;
         let argument = self.argument()?;
         if let Some(inverse) = above.and_then(|power| self.inverse(function, power)) {
             (function, above) = (inverse, None);
@@ -800,7 +813,7 @@ impl<'t> Parser<'t> {
                 self.arena.apply(Function::Log, &[argument, base])
             }
             _ => {
-                let argument = self.angle(function, argument);
+                let argument = self.angle(function, from, argument);
                 self.arena.apply(function, &[argument])
             }
         };
@@ -811,8 +824,16 @@ impl<'t> Parser<'t> {
     }
 
     /// The argument of a trigonometric function.
-    fn angle(&mut self, _function: Function, argument: Id) -> Id {
-        argument
+    fn angle(&mut self, function: Function, from: usize, argument: Id) -> Id {
+        use Function as F;
+        let trigonometric = matches!(function, F::Sin | F::Cos | F::Tan | F::Csc | F::Sec | F::Cot);
+        let degrees = self.tokens[from..self.at].iter().any(|token| token.kind == Kind::Degree);
+        if !(trigonometric && degrees && self.dialect.degrees) {
+            return argument;
+        }
+        let pi = self.arena.push(Node::Constant(Constant::Pi));
+        let degree = self.arena.exact(RBig::from_parts(1.into(), 180u8.into()));
+        self.arena.mul(&[argument, pi, degree])
     }
 
     /// The inverse of a function raised to −1.
@@ -909,6 +930,15 @@ impl<'t> Parser<'t> {
 
     /// `\sum_{k=1}^{n} ..`
     fn sum_or_product(&mut self, binder: Binder) -> Result<Id> {
+        let outside = self.index_i;
+        let below = if self.kind_at(self.at + 1) == Kind::Underscore { self.at + 3 } else { 0 };
+        self.index_i |= below > 0 && self.text_at(below) == "i";
+        let read = self.bounded(binder);
+        self.index_i = outside;
+        read
+    }
+
+    fn bounded(&mut self, binder: Binder) -> Result<Id> {
         self.at += 1;
         let mut above = None;
         if self.kind() == Kind::Caret {

@@ -58,7 +58,7 @@ fn assigned_at(parser: &Parser) -> Option<usize> {
     let symbol_end = |at: usize| {
         let named =
             matches!(parser.kind_at(at), Kind::Letter | Kind::Greek | Kind::Symbol | Kind::Accent)
-                || parser.dialect.upper_e_symbol && parser.kind_at(at) == Kind::UpperE;
+                || parser.dialect.lenient && parser.kind_at(at) == Kind::UpperE;
         if !named {
             return None;
         }

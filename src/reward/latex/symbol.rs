@@ -18,7 +18,9 @@ pub fn symbol(parser: &mut Parser, written: &str, subscript: &str) -> Id {
             name.push('}');
         }
     }
-    if name == "I" {
+    if written == "I" && !parser.dialect.imaginary_i
+        || name == "i" && parser.dialect.imaginary_i && !parser.index_i
+    {
         return parser.arena.push(Node::Constant(Constant::I));
     }
     if let Some(constant) = constant(&name) {
@@ -77,17 +79,6 @@ fn base_name(written: &str) -> String {
     }
 }
 
-/// A symbol with a prime after it, as a name of its own.
-pub fn primed(parser: &mut Parser, value: Id, _start: usize) -> Id {
-    match parser.arena.node(value) {
-        Node::Symbol(name) => {
-            let name = format!("{}'", parser.arena.name(name));
-            parser.arena.symbol(&name)
-        }
-        _ => value,
-    }
-}
-
 /// The variable of the one differential among an integrand's symbols, and the integrand with 1 in
 /// the differential's place.
 pub fn without_differential(arena: &mut Arena, body: Id) -> (Option<String>, Id) {
@@ -107,4 +98,15 @@ pub fn without_differential(arena: &mut Arena, body: Id) -> (Option<String>, Id)
         }
         None => (None, body),
     }
+}
+
+/// The digits of a number set as text: `\text{0.5}`.
+pub fn number_in_text(written: &str) -> Option<&str> {
+    let (command, body) = written.strip_prefix('\\')?.split_once('{')?;
+    let body = body.strip_suffix('}')?.trim();
+    let textual = command.contains("text") || command.contains("mbox") || command == "mathrm";
+    let digits = body.bytes().filter(u8::is_ascii_digit).count();
+    let points = body.bytes().filter(|&b| b == b'.').count();
+    (textual && digits > 0 && points <= 1 && digits + points == body.len() && !body.ends_with('.'))
+        .then_some(body)
 }

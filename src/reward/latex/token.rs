@@ -131,12 +131,13 @@ pub enum Kind {
     Finish,
 }
 
-/// Splits LaTeX into tokens; `None` if some character has no meaning.
-pub fn tokens(text: &str) -> Option<Vec<Token>> {
+/// Splits LaTeX into tokens; `None` if some character has no meaning. Lenient reading knows more
+/// ways to write numbers and takes unknown commands for symbols.
+pub fn tokens(text: &str, lenient: bool) -> Option<Vec<Token>> {
     let mut found = Vec::with_capacity(text.len() / 2 + 1);
     let mut at = 0;
     while at < text.len() {
-        let (kind, len) = next(&text[at..])?;
+        let (kind, len) = next(&text[at..], lenient)?;
         let end = at + len;
         if let Some(kind) = kind {
             found.push(Token { kind, start: at as u32, end: end as u32 });
@@ -147,16 +148,16 @@ pub fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 /// The first token of a text that is not empty, and its length; no kind for what is skipped.
-fn next(text: &str) -> Option<(Option<Kind>, usize)> {
+fn next(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
     let bytes = text.as_bytes();
     let one = |kind| Some((Some(kind), 1));
     match bytes[0] {
         b' ' | b'\t' | b'\r' | b'\n' => Some((None, 1)),
-        b'\\' => command(text),
-        b'0'..=b'9' => Some(number(bytes)),
-        b'.' if bytes.get(1).is_some_and(u8::is_ascii_digit) => Some(number(bytes)),
+        b'\\' => command(text, lenient),
+        b'0'..=b'9' => Some(number(bytes, lenient)),
+        b'.' if bytes.get(1).is_some_and(u8::is_ascii_digit) => Some(number(bytes, lenient)),
         b'a'..=b'z' | b'A'..=b'Z' => Some(letters(text)),
-        b'^' => Some(raised(text)),
+        b'^' => Some(raised(text, lenient)),
         b'+' => one(Kind::Add),
         b'-' => one(Kind::Sub),
         b'*' => one(Kind::Mul),
@@ -186,6 +187,7 @@ fn next(text: &str) -> Option<(Option<Kind>, usize)> {
         b'!' if bytes.starts_with(b"!=") => Some((Some(Kind::Relation(Relation::Ne)), 2)),
         b'!' => one(Kind::Bang),
         b'~' if bytes.starts_with(b"~=") => Some((Some(Kind::Approx), 2)),
+        b'~' if lenient => Some((None, 1)),
         128.. => {
             let sign = text.chars().next()?;
             Some((Some(commands::unicode(sign)?), sign.len_utf8()))
@@ -195,9 +197,20 @@ fn next(text: &str) -> Option<(Option<Kind>, usize)> {
 }
 
 /// A number, with its exponent or per cent sign.
-fn number(bytes: &[u8]) -> (Option<Kind>, usize) {
+fn number(bytes: &[u8], lenient: bool) -> (Option<Kind>, usize) {
     let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut len = digits(0);
+    if lenient {
+        if (1..=3).contains(&len) {
+            // 10\,000: groups of three.
+            while bytes[len..].starts_with(b"\\,") && digits(len + 2) == 3 {
+                len += 5;
+            }
+        }
+        if let Some(end) = repeating(bytes, len) {
+            return (Some(Kind::Number), end);
+        }
+    }
     if bytes.get(len) == Some(&b'.') && digits(len + 1) > 0 {
         len += 1 + digits(len + 1);
     }
@@ -206,6 +219,16 @@ fn number(bytes: &[u8]) -> (Option<Kind>, usize) {
         let exponent = digits((len + 1 + sign).min(bytes.len()));
         if exponent > 0 {
             return (Some(Kind::Scientific), len + 1 + sign + exponent);
+        }
+    }
+    if lenient && bytes.get(len) == Some(&b'e') {
+        let sign = usize::from(matches!(bytes.get(len + 1), Some(b'+' | b'-')));
+        let exponent = digits((len + 1 + sign).min(bytes.len()));
+        let end = len + 1 + sign + exponent;
+        // In 2e3x or 2e3^2 the e is Euler's.
+        let ends = !bytes.get(end).is_some_and(|b| b.is_ascii_alphabetic() || b"^_.".contains(b));
+        if exponent > 0 && ends {
+            return (Some(Kind::Scientific), end);
         }
     }
     let space = usize::from(matches!(bytes.get(len), Some(b' ' | b'\t' | b'\r' | b'\n')));
@@ -217,6 +240,18 @@ fn number(bytes: &[u8]) -> (Option<Kind>, usize) {
         return (Some(Kind::Percentage), len + space + 2);
     }
     (Some(Kind::Number), len)
+}
+
+/// The end of a repeating decimal such as `0.1\overline{6}`, whose whole part ends at `point`.
+fn repeating(bytes: &[u8], point: usize) -> Option<usize> {
+    let after = bytes.get(point..)?.strip_prefix(b".")?;
+    let fixed = after.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (mark, bar) = [&b"\\overline{"[..], b"\\bar{", b"\\dot{"]
+        .into_iter()
+        .find_map(|mark| Some((mark, after[fixed..].strip_prefix(mark)?)))?;
+    let period = bar.iter().take_while(|b| b.is_ascii_digit()).count();
+    let closed = period > 0 && bar.get(period) == Some(&b'}');
+    closed.then_some(point + 1 + fixed + mark.len() + period + 1)
 }
 
 /// A letter, a differential such as `dx`, or a word with a meaning of its own.
@@ -246,7 +281,7 @@ fn letters(text: &str) -> (Option<Kind>, usize) {
 }
 
 /// A caret, or one of the raised signs that are tokens of their own.
-fn raised(text: &str) -> (Option<Kind>, usize) {
+fn raised(text: &str, lenient: bool) -> (Option<Kind>, usize) {
     const DEGREES: [&str; 8] = [
         "^{\\circle}",
         "^{\\degree}",
@@ -260,6 +295,24 @@ fn raised(text: &str) -> (Option<Kind>, usize) {
     if let Some(sign) = DEGREES.iter().find(|sign| text.starts_with(**sign)) {
         return (Some(Kind::Degree), sign.len());
     }
+    if lenient {
+        // `^ { \circ }`, with spaces anywhere.
+        let inner = text[1..].trim_start();
+        let (inner, braced) = match inner.strip_prefix('{') {
+            Some(inner) => (inner.trim_start(), true),
+            None => (inner, false),
+        };
+        let sign = ["\\circ", "\\degree", "°", "o}"].iter().find_map(|s| inner.strip_prefix(*s));
+        let after = match (sign, braced) {
+            (Some(after), true) if !inner.starts_with("o}") => after.trim_start().strip_prefix('}'),
+            (Some(after), true) => Some(after),
+            (after, false) if !inner.starts_with("o}") => after,
+            _ => None,
+        };
+        if let Some(after) = after.filter(|after| !after.starts_with(|c: char| c.is_alphabetic())) {
+            return (Some(Kind::Degree), text.len() - after.len());
+        }
+    }
     match ["^{T}", "^T"].iter().find(|sign| text.starts_with(**sign)) {
         Some(sign) => (Some(Kind::Transpose), sign.len()),
         None => (Some(Kind::Caret), 1),
@@ -267,12 +320,23 @@ fn raised(text: &str) -> (Option<Kind>, usize) {
 }
 
 /// A token that begins with a backslash.
-fn command(text: &str) -> Option<(Option<Kind>, usize)> {
+fn command(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
     let rest = &text[1..];
     let name_len = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     if name_len == 0 {
+        if lenient && rest.starts_with([' ', '\n', '\t']) {
+            return Some((None, 2));
+        }
         let (kind, len) = commands::sign(rest)?;
         return Some((kind, 1 + len));
+    }
+    if lenient {
+        if commands::size(&rest[..name_len]) {
+            return Some((None, 1 + name_len));
+        }
+        if commands::named(&rest[..name_len]).is_none() && !known_beginning(&rest[..name_len]) {
+            return Some((Some(Kind::Symbol), 1 + name_len));
+        }
     }
     // The longest known beginning wins.
     let longest = name_len.min(commands::LONGEST);
@@ -294,7 +358,7 @@ fn command(text: &str) -> Option<(Option<Kind>, usize)> {
             Some(_) => (Some(Kind::EmptySet), 1 + len + 7),
             None => (Some(Kind::Open(Bracket::BraceNamed)), 1 + len),
         },
-        Command::Accent => return accent(text, 1 + len),
+        Command::Accent => return accent(text, 1 + len, lenient),
         Command::Environment => return environment(text, 1 + len),
         Command::NotEquivalent => {
             let long = after.starts_with("\\equiv");
@@ -303,13 +367,34 @@ fn command(text: &str) -> Option<(Option<Kind>, usize)> {
     })
 }
 
-/// `\text{..}` and its kin reach to the first closing brace.
-fn accent(text: &str, name_end: usize) -> Option<(Option<Kind>, usize)> {
+/// Whether a command without a meaning begins with one that has: `\quadx`.
+fn known_beginning(name: &str) -> bool {
+    let longest = name.len().min(commands::LONGEST);
+    (3..=longest).any(|len| commands::named(&name[..len]).is_some())
+}
+
+/// The place of the brace that closes text, whose opening brace is behind.
+fn closing_brace(body: &str) -> Option<usize> {
+    let mut open = 0usize;
+    for (at, byte) in body.bytes().enumerate() {
+        match byte {
+            b'{' => open += 1,
+            b'}' if open == 0 => return Some(at),
+            b'}' => open -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `\text{..}` and its kin reach to the first closing brace; read leniently, to the matching one.
+fn accent(text: &str, name_end: usize, lenient: bool) -> Option<(Option<Kind>, usize)> {
     let name = &text[1..name_end];
     let after = &text[name_end..];
     let blank = usize::from(after.starts_with([' ', '\t', '\r', '\n']));
     let body = after[blank..].strip_prefix('{')?;
-    let len = name_end + blank + 1 + body.find('}')? + 1;
+    let close = if lenient { closing_brace(body) } else { body.find('}') }?;
+    let len = name_end + blank + 1 + close + 1;
     let set = match (name, blank, body.as_bytes()) {
         ("mathbb", 0, [b'N', b'}', ..]) => Some(NumberSet::Naturals),
         ("mathbb", 0, [b'Z', b'}', ..]) => Some(NumberSet::Integers),
