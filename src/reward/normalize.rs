@@ -1,8 +1,0 @@
-//! Repairs to LaTeX as people and models write it, before it is parsed.
-
-use super::config::Normalization;
-
-/// The LaTeX with its spelling repaired.
-pub fn normalize(latex: &str, _config: &Normalization) -> String {
-    latex.to_string()
-}
