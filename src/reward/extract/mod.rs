@@ -10,7 +10,7 @@ mod latex;
 mod plain;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::cell::OnceCell;
 use std::cmp::Reverse;

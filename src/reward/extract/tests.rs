@@ -84,7 +84,7 @@ fn numbers_are_found_as_announced() {
         ("now .5 percent", 300, "|.5%"),
         ("that is 3/4, so", 300, "3/4"),
         ("that is 3/4.", 300, "3/4."),
-        ("that is (1+2).", 300, "(1+2)"),
+        ("that is (1+2): so", 300, "(1+2)"),
         ("x2 is x3", -1, ""),
         ("٣ = ٤", 300, "٤|"),
     ];

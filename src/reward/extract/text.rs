@@ -13,12 +13,12 @@ const DIGIT_ZEROS: [u32; 65] = [
 ];
 
 /// White space, the four ASCII information separators included.
-pub(super) fn is_space(c: char) -> bool {
+pub(in crate::reward) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 /// A decimal digit of any script.
-pub(super) fn is_digit(c: char) -> bool {
+pub(in crate::reward) fn is_digit(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_digit();
     }
@@ -29,7 +29,7 @@ pub(super) fn is_digit(c: char) -> bool {
 
 /// A text and questions about the place at a byte position.
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(in crate::reward) struct Text<'a> {
     pub str: &'a str,
     pub bytes: &'a [u8],
 }
@@ -117,27 +117,46 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The next place of a fixed string, remembered: asked from rising positions, it reads a text once.
-pub(super) struct Next {
-    finder: Finder<'static>,
+/// A position found by searching on from another, remembered: asked from rising positions, it is
+/// searched for once, however often it is asked for.
+pub(in crate::reward) struct Memo {
     from: usize,
     found: usize,
 }
 
-/// Where [`Next`] finds what is nowhere.
-pub(super) const NOWHERE: usize = usize::MAX;
+/// Where a search finds what is nowhere.
+pub(in crate::reward) const NOWHERE: usize = usize::MAX;
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self { from: NOWHERE, found: 0 }
+    }
+}
+
+impl Memo {
+    /// What `search` finds at `at` or after.
+    pub fn at_or_after(&mut self, at: usize, search: impl FnOnce() -> Option<usize>) -> usize {
+        if !(self.from <= at && at <= self.found) {
+            self.from = at;
+            self.found = search().unwrap_or(NOWHERE);
+        }
+        self.found
+    }
+}
+
+/// The next place of a fixed string.
+pub(in crate::reward) struct Next {
+    finder: Finder<'static>,
+    memo: Memo,
+}
 
 impl Next {
     pub fn new(needle: &'static str) -> Self {
-        Self { finder: Finder::new(needle), from: NOWHERE, found: 0 }
+        Self { finder: Finder::new(needle), memo: Memo::default() }
     }
 
     pub fn at_or_after(&mut self, text: Text, at: usize) -> usize {
-        if !(self.from <= at && at <= self.found) {
-            self.from = at;
-            let rest = text.bytes.get(at..).unwrap_or(&[]);
-            self.found = self.finder.find(rest).map_or(NOWHERE, |i| at + i);
-        }
-        self.found
+        let Self { finder, memo } = self;
+        memo.at_or_after(at, || Some(at + finder.find(text.bytes.get(at..)?)?))
     }
 }
