@@ -8,11 +8,14 @@
 pub mod algebra;
 pub mod answer;
 pub mod budget;
+pub mod checker;
 pub mod config;
 pub mod expr;
 pub mod extract;
 pub mod latex;
 pub mod normalize;
+pub mod print;
 mod verdict;
+pub mod wire;
 
 pub use verdict::{Outcome, Reason};
