@@ -8,6 +8,7 @@
 pub mod algebra;
 pub mod answer;
 pub mod budget;
+pub mod checker;
 pub mod config;
 pub mod expr;
 pub mod extract;
@@ -15,6 +16,8 @@ pub mod latex;
 pub mod normalize;
 pub mod plain;
 pub mod read;
+pub mod print;
 mod verdict;
+pub mod wire;
 
 pub use verdict::{Outcome, Reason};
