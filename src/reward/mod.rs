@@ -9,10 +9,11 @@ pub mod algebra;
 pub mod answer;
 pub mod budget;
 pub mod config;
+pub mod conventions;
 pub mod expr;
 pub mod extract;
 pub mod latex;
 pub mod normalize;
 mod verdict;
 
-pub use verdict::{Outcome, Reason};
+pub use verdict::{Outcome, Reason, Rule};
