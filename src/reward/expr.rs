@@ -5,7 +5,7 @@ use dashu_int::IBig;
 use dashu_ratio::RBig;
 
 /// Index of a node in its [`Arena`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u32);
 
 /// Index of a number in its [`Arena`].
@@ -320,6 +320,11 @@ impl Arena {
         &self.names[id.0 as usize]
     }
 
+    /// Whether a node is the number −1.
+    pub fn is_minus_one(&self, id: Id) -> bool {
+        matches!(self.node(id), Node::Number(n) if self.number(n).value == RBig::NEG_ONE)
+    }
+
     /// Keeps a name, once.
     pub fn intern(&mut self, name: &str) -> NameId {
         let known = self.names.iter().position(|held| &**held == name);
@@ -389,10 +394,23 @@ impl Arena {
         self.mul(&[a, inverse])
     }
 
+    /// So many per cent.
+    pub fn percent(&mut self, a: Id) -> Id {
+        self.push(Node::Percent(a))
+    }
+
     /// A known function applied.
     pub fn apply(&mut self, function: Function, arguments: &[Id]) -> Id {
         let kids = self.list(arguments);
         self.push(Node::Apply(function, kids))
+    }
+
+    /// Puts a copy of one node in another's place. For nodes without children, which keeps the order
+    /// of the arena.
+    pub fn replace(&mut self, id: Id, by: Id) {
+        if self.children(by).next().is_none() {
+            self.nodes[id.index()] = self.nodes[by.index()];
+        }
     }
 
     /// Copies another arena's nodes behind one's own, and returns where its node `root` went.
@@ -434,6 +452,31 @@ impl Arena {
         }));
         id(root)
     }
+}
+
+/// Whether an expression is made of symbols alone: `x`, `f(x)`, `A/S`.
+pub fn only_symbols(arena: &Arena, id: Id) -> bool {
+    let mut left = vec![id];
+    let mut visits = 0;
+    while let Some(id) = left.pop() {
+        visits += 1;
+        if visits > arena.len() {
+            return false;
+        }
+        match arena.node(id) {
+            Node::Symbol(_) => {}
+            // A/S is A times S to the minus one.
+            Node::Pow(base, exponent) if arena.is_minus_one(exponent) => left.push(base),
+            _ => {
+                let before = left.len();
+                left.extend(arena.children(id));
+                if left.len() == before {
+                    return false;
+                }
+            }
+        }
+    }
+    true
 }
 
 impl Id {

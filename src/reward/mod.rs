@@ -14,6 +14,8 @@ pub mod expr;
 pub mod extract;
 pub mod latex;
 pub mod normalize;
+pub mod plain;
+pub mod read;
 mod verdict;
 
 pub use verdict::{Outcome, Reason, Rule};

@@ -6,3 +6,8 @@ use super::config::Normalization;
 pub fn normalize(latex: &str, _config: &Normalization) -> String {
     latex.to_string()
 }
+
+/// The last part of a chain of equations.
+pub fn last_equation(_latex: &str) -> Option<&str> {
+    None
+}

@@ -35,6 +35,8 @@ pub enum Reason {
     Undecided,
     /// The expression has no value that could be compared (0/0, an unsupported construct).
     Undefined,
+    /// It is not the LaTeX that answers are written in.
+    Syntax,
     /// The gold has no answer that could be read.
     Gold,
     /// The response has no answer that could be read.

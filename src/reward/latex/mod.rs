@@ -1,7 +1,24 @@
 //! LaTeX to expressions.
+//!
+//! The grammar is that of answers as people write them, with the readings that Math-Verify's parser
+//! settles on where several are possible.
 
+mod commands;
+mod complex;
+mod number;
+mod parser;
+mod sets;
+mod symbol;
+mod token;
+mod unicode;
+
+use std::borrow::Cow;
+
+use super::budget::MAX_EXPRESSION;
 use super::expr::{Arena, Id};
 use super::verdict::Reason;
+
+pub use number::{Literal, literal};
 
 /// A parsed answer.
 #[derive(Debug, Clone)]
@@ -14,7 +31,61 @@ pub struct Parsed {
     pub complex: bool,
 }
 
+/// Points on which readers of LaTeX differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    /// `A` and `a` are one symbol.
+    pub lowercase: bool,
+    /// Accepts what a person would: 4.5e33, 0.\overline{3}, 10\,000, E_1, 10^-3, √2, x², `\bigl(`,
+    /// commands without a meaning as symbols, braces within text.
+    pub lenient: bool,
+    /// Only a proper fraction after an integer makes a mixed number; else any number does, 2(3) too.
+    pub proper_mixed_numbers: bool,
+    /// A subscript to a number is its base, and part of it.
+    pub keep_bases: bool,
+    /// `i` is the imaginary unit, unless it is bound as an index.
+    pub imaginary_i: bool,
+    /// The argument of a trigonometric function may be in degrees.
+    pub degrees: bool,
+    /// a:b:c is a ratio of three, not two divisions.
+    pub ratios: bool,
+}
+
+impl Dialect {
+    /// As Math-Verify reads.
+    pub const MATH_VERIFY: Self = Self {
+        lowercase: true,
+        lenient: false,
+        proper_mixed_numbers: false,
+        keep_bases: false,
+        imaginary_i: false,
+        degrees: false,
+        ratios: false,
+    };
+
+    /// As a careful reader would.
+    pub const STRICT: Self = Self {
+        lowercase: false,
+        lenient: true,
+        proper_mixed_numbers: true,
+        keep_bases: true,
+        imaginary_i: true,
+        degrees: true,
+        ratios: true,
+    };
+}
+
 /// Reads LaTeX, or says why it can not be read.
-pub fn parse(_latex: &str) -> Result<Parsed, Reason> {
-    Err(Reason::Undefined)
+pub fn parse(latex: &str, dialect: Dialect) -> Result<Parsed, Reason> {
+    if latex.len() > MAX_EXPRESSION {
+        return Err(Reason::TooLarge);
+    }
+    let spelled = match dialect.lenient {
+        true => unicode::spelled_out(latex),
+        false => Cow::Borrowed(latex),
+    };
+    let tokens = token::tokens(&spelled, dialect.lenient).ok_or(Reason::Syntax)?;
+    let mut parser = parser::Parser::new(&spelled, tokens, dialect);
+    let root = sets::answer(&mut parser)?;
+    Ok(Parsed { arena: parser.arena, root, complex: complex::suggested(latex) })
 }
