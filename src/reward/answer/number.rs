@@ -19,6 +19,9 @@ const LONGEST_DECIMAL: usize = 4096;
 impl Comparison<'_> {
     /// Compares two scalars.
     pub(super) fn numbers(&mut self, gold: Id, pred: Id) -> (Outcome, Rule) {
+        if let Some(outcome) = self.ratios(gold, pred) {
+            return (outcome, Rule::Exact);
+        }
         if self.conventions.percent_as_number && self.same_percent(gold, pred) {
             return (Outcome::Equal, Rule::Percent);
         }
@@ -26,6 +29,26 @@ impl Comparison<'_> {
             Decimals::Places => self.numbers_by_places(gold, pred),
             Decimals::Digits => self.numbers_by_digits(gold, pred),
         }
+    }
+
+    /// Ratios of three and more, as the parser keeps them: 1:2:3 is 2:4:6.
+    fn ratios(&mut self, gold: Id, pred: Id) -> Option<Outcome> {
+        let (Node::Call(a, left), Node::Call(b, right)) =
+            (self.arena.node(gold), self.arena.node(pred))
+        else {
+            return None;
+        };
+        if a != b || self.arena.name(a) != "ratio" || left.len() != right.len() {
+            return None;
+        }
+        let (left, right) = (self.arena.kids(left).to_vec(), self.arena.kids(right).to_vec());
+        let (&first, &other) = left.first().zip(right.first())?;
+        let mut all = Outcome::from_bool(self.is_nonzero(first) && self.is_nonzero(other));
+        for (a, b) in left.into_iter().zip(right).skip(1) {
+            let (a, b) = (self.arena.mul(&[a, other]), self.arena.mul(&[b, first]));
+            all = all.and(|| self.exactly(a, b));
+        }
+        Some(all)
     }
 
     /// `9\%` beside `9`, for whole numbers.
@@ -133,9 +156,18 @@ impl Comparison<'_> {
         (digits * 33_219 + 5_000) / 10_000 - 3
     }
 
+    /// In units of the last place; a tie goes to the even one, as in sympy.
     fn rounded(&self, value: &RBig) -> IBig {
-        let scale = IBig::from(10).pow(self.places());
-        (value * RBig::from(scale)).round()
+        let scaled = value * RBig::from(IBig::from(10).pow(self.places()));
+        let floor = scaled.floor();
+        let rest = scaled - RBig::from(floor.clone());
+        let half = RBig::from(1) / RBig::from(2);
+        let odd = !(&floor % IBig::from(2)).is_zero();
+        match rest.cmp(&half) {
+            Ordering::Less => floor,
+            Ordering::Equal if !odd => floor,
+            _ => floor + IBig::ONE,
+        }
     }
 
     fn places(&self) -> usize {
@@ -208,7 +240,7 @@ fn places(value: &RBig) -> Option<usize> {
 
 /// The value of a number written as one, a sign or a fraction bar included, and whether it has a
 /// decimal point.
-fn literal(arena: &Arena, id: Id) -> Option<(RBig, bool)> {
+pub(super) fn literal(arena: &Arena, id: Id) -> Option<(RBig, bool)> {
     match arena.node(id) {
         Node::Number(number) => {
             let number = arena.number(number);

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 
 use dashu_ratio::RBig;
 
-use super::{Comparison, Kind, tree};
-use crate::reward::expr::{Id, NameId, Node, Relation};
+use super::{Comparison, Kind, number, tree};
+use crate::reward::expr::{Constant, Id, NameId, Node, Number, Relation, only_symbols};
 use crate::reward::verdict::{Outcome, Rule};
 
 type Sides = (Relation, Id, Id);
@@ -24,7 +24,7 @@ impl Comparison<'_> {
             && self
                 .relations_of(id)
                 .and_then(|all| all.first().copied())
-                .is_some_and(|(_, left, _)| tree::only_symbols(&self.arena, left))
+                .is_some_and(|(_, left, _)| only_symbols(&self.arena, left))
     }
 
     /// Takes names off answers: of `x = 3` and `3` the names do not matter, of `x = 3` and `y = 3`
@@ -93,7 +93,7 @@ impl Comparison<'_> {
         let all = self.relations_of(id).unwrap_or_default();
         match (all.first(), all.last()) {
             (Some(&(_, left, _)), Some(&(_, _, right))) => {
-                let named = |id| tree::only_symbols(&self.arena, id);
+                let named = |id| only_symbols(&self.arena, id);
                 let swapped = self.conventions.same_solutions && named(right) && !named(left);
                 if swapped { left } else { right }
             }
@@ -127,6 +127,9 @@ impl Comparison<'_> {
         let decimal = |id| tree::has_decimal(&self.arena, id);
         if !decimal(left) && !decimal(right) {
             return true;
+        }
+        if tree::is_zero(&self.arena, left) || tree::is_zero(&self.arena, right) {
+            return false;
         }
         // People write = where they have rounded: a hundredth part is let pass.
         let difference = self.arena.sub(left, right);
@@ -226,6 +229,9 @@ impl Comparison<'_> {
         let others = tree::variables(&self.arena, second);
         let equations = sign == Relation::Eq && other == Relation::Eq;
         if self.conventions.same_solutions {
+            if equations && self.repeats_identity(first, (a, b), second) {
+                return Outcome::Equal;
+            }
             if variables.is_empty() || others.is_empty() {
                 return Outcome::NotEqual;
             }
@@ -252,7 +258,12 @@ impl Comparison<'_> {
             return outcome;
         }
         outcome.or(|| match (variables.len(), others.len()) {
-            (0, 0) => Outcome::from_bool(self.conventions.numeric_equations_alike),
+            (0 | 1, 0 | 1) => {
+                let alike = self.conventions.numeric_equations_alike
+                    && self.has_no_solution(gold, &variables)
+                    && self.has_no_solution(pred, &others);
+                Outcome::from_bool(alike)
+            }
             (2.., 2..) => match self.ratio(first, second, &variables) {
                 Ok(Some(_)) => Outcome::Equal,
                 Ok(None) => self.linear_in_same(first, second, &variables),
@@ -260,6 +271,41 @@ impl Comparison<'_> {
             },
             _ => Outcome::NotEqual,
         })
+    }
+
+    /// Of equations that always hold, like `log_3 27 = 3`, none says more than another; the same is
+    /// one that is made of the same sides. Equations between numbers need not hold exactly, as
+    /// people round: false ones have been turned away before.
+    fn repeats_identity(&mut self, gold: Id, sides: (Id, Id), pred: Id) -> bool {
+        let zero = self.arena.integer(0);
+        let numeric = |id| tree::variables(&self.arena, id).is_empty();
+        let (first, second) = (numeric(gold), numeric(pred));
+        if first != second {
+            return false;
+        }
+        let mut holds = |id| self.exactly(id, zero).is_equal();
+        if !first && !(holds(gold) && holds(pred)) {
+            return false;
+        }
+        [sides.0, sides.1].into_iter().all(|side| {
+            // Moved to the other side, a number changes its sign.
+            let moved = number::literal(&self.arena, side)
+                .map(|(value, decimal)| self.arena.push_number(Number { value: -value, decimal }));
+            let mut occurs =
+                |side| tree::contains(&self.arena, pred, side, self.budget).unwrap_or(false);
+            occurs(side) || moved.is_some_and(occurs)
+        })
+    }
+
+    /// Math-Verify's solver finds no value of a variable where there is no variable, where the
+    /// polynomial has no real root, and where i is to be real.
+    fn has_no_solution(&mut self, (sign, left, right): Sides, variables: &[NameId]) -> bool {
+        let i = |id| matches!(self.arena.node(id), Node::Constant(Constant::I));
+        if variables.is_empty() || i(left) || i(right) {
+            return true;
+        }
+        let relation = self.arena.push(Node::Relation(sign, left, right));
+        self.solutions(relation).is_some_and(|pieces| pieces.is_empty())
     }
 
     fn mentions_matrix(&self, id: Id) -> bool {

@@ -3,7 +3,7 @@
 use dashu_int::IBig;
 use dashu_ratio::RBig;
 
-use super::{Comparison, Kind, tree};
+use super::{Comparison, Kind, number, tree};
 use crate::reward::conventions::LetterCase;
 use crate::reward::expr::{Arena, Constant, Id, NameId, Node, Number, NumberSet};
 use crate::reward::latex::Parsed;
@@ -102,7 +102,21 @@ impl Comparison<'_> {
                 return Some(Outcome::Equal);
             }
         }
-        // Math-Verify compares a symbol with anything else as text, and no other text is the same.
+        // Math-Verify compares a symbol with anything else as text; `\text{11}` reads like 11.
+        if lenient {
+            let name = |node| match node {
+                Node::Symbol(name) => Some(self.arena.name(name)),
+                _ => None,
+            };
+            let reads = |id| match number::literal(&self.arena, id) {
+                Some((value, false)) => Some(value.to_string()),
+                _ => None,
+            };
+            let (one, other) = (name(a).or(name(b)), reads(gold).or(reads(pred)));
+            if one.is_some() && one == other.as_deref() {
+                return Some(Outcome::Equal);
+            }
+        }
         (lenient && self.kind(gold) == Kind::Scalar && self.kind(pred) == Kind::Scalar)
             .then_some(Outcome::NotEqual)
     }

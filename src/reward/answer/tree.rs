@@ -176,31 +176,6 @@ pub fn is_zero(arena: &Arena, id: Id) -> bool {
     matches!(arena.node(id), Node::Number(n) if arena.number(n).value.is_zero())
 }
 
-/// Whether it is made of symbols only, as the left side of an assignment: `x`, `A/S`, `f(x)`.
-pub fn only_symbols(arena: &Arena, root: Id) -> bool {
-    let mut open = vec![root];
-    while let Some(id) = open.pop() {
-        match arena.node(id) {
-            Node::Symbol(_) => {}
-            Node::Pow(base, exponent) if is_minus_one(arena, exponent) => open.push(base),
-            Node::Number(_) | Node::Constant(_) | Node::NumberSet(_) => return false,
-            _ => {
-                let before = open.len();
-                open.extend(arena.children(id));
-                if open.len() == before {
-                    return false;
-                }
-            }
-        }
-    }
-    true
-}
-
-fn is_minus_one(arena: &Arena, id: Id) -> bool {
-    let minus_one = dashu_ratio::RBig::from(-1);
-    matches!(arena.node(id), Node::Number(n) if arena.number(n).value == minus_one)
-}
-
 /// The word that a symbol is, or that a product of letters spells; E reads as the letter.
 pub fn spelled(arena: &Arena, id: Id) -> Option<String> {
     let letter = |id: Id| match arena.node(id) {
@@ -213,4 +188,14 @@ pub fn spelled(arena: &Arena, id: Id) -> Option<String> {
         Node::Mul(kids) => arena.kids(kids).iter().map(|&kid| letter(kid)).collect(),
         _ => letter(id).map(String::from),
     }
+}
+
+/// Whether one expression occurs in another, as written.
+pub fn contains(arena: &Arena, whole: Id, part: Id, budget: &mut Budget) -> Result<bool, Reason> {
+    for id in parts(arena, whole) {
+        if same(arena, id, part, budget)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
