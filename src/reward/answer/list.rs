@@ -1,5 +1,6 @@
 //! Finite sets, lists and tuples, element by element.
 
+use super::real_set::Piece;
 use super::{Comparison, Kind, tree};
 use crate::reward::expr::{Id, Node};
 use crate::reward::verdict::{Outcome, Reason, Rule};
@@ -29,10 +30,18 @@ impl Comparison<'_> {
             let rule = if a.ordered || b.ordered { Rule::Tuple } else { Rule::FiniteSet };
             return (self.finite_sets(a, b), rule);
         }
-        let (Some(a), Some(b)) = (self.pieces(gold), self.pieces(pred)) else {
+        let (Some(a), Some(b)) = (self.solved_pieces(gold), self.solved_pieces(pred)) else {
             return (self.unions_as_written(gold, pred), Rule::RealSet);
         };
         (self.same_pieces(&a, &b), Rule::RealSet)
+    }
+
+    /// The real set that an answer is, or that a list of relations describes.
+    fn solved_pieces(&mut self, id: Id) -> Option<Vec<Piece>> {
+        match self.pieces(id) {
+            None if self.conventions.free_chains => self.any_of(id),
+            pieces => pieces,
+        }
     }
 
     /// Elements of what is a list by itself, or may be read as one: (1, 2) is a pair as well as an
@@ -182,5 +191,48 @@ impl Comparison<'_> {
             | (Node::Intersection(_), Node::Intersection(_)) => self.alike(gold, pred, 0),
             _ => Outcome::NotEqual,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ, only_math_verify, only_strict};
+
+    #[test]
+    fn order_matters_in_tuples() {
+        agree(&[
+            (r"1,2,3", r"3,1,2"),
+            (r"\{\frac{1}{2},4\}", r"\{4,0.5\}"),
+            (r"(1,2),(3,4)", r"\{(3,4),(1,2)\}"),
+            (r"(7,9,8)", r"(7.0,9,8)"),
+            (r"(5,3)", r"(5,3)"),
+        ]);
+        differ(&[
+            (r"(1,2,3)", r"(3,2,1)"),
+            (r"(1,2),(3,4)", r"(2,1),(3,4)"),
+            (r"(2,1)", r"\{1,2\}"),
+            (r"1,2", r"1,2,3"),
+            (r"1,2,3", r"1,2"),
+        ]);
+        only_math_verify(&[(r"\{1,2\}", r"(2,1)"), (r"(1,2)", r"\{1,2\}")]);
+    }
+
+    #[test]
+    fn repeated_elements() {
+        agree(&[(r"4,7", r"4,7,4")]);
+        only_math_verify(&[(r"-2,-2", r"-2")]);
+        only_strict(&[(r"-2,-2", r"(-2,-2)"), (r"-2,-2", r"a=-2,b=-2")]);
+    }
+
+    #[test]
+    fn elements_with_names() {
+        agree(&[
+            (r"7,14", r"x=7,x=14"),
+            (r"x=1,y=2", r"y=2,x=1"),
+            (r"\pm 3", r"x=\pm 3"),
+            (r"(2,5)", r"(x,y)=(2,5)"),
+            (r"(2,5)", r"x=2,y=5"),
+        ]);
+        differ(&[(r"x=1,y=2", r"x=2,y=1")]);
     }
 }

@@ -182,3 +182,25 @@ impl Comparison<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ};
+
+    #[test]
+    fn entries() {
+        agree(&[
+            (r"\begin{pmatrix}1/4\\3\end{pmatrix}", r"\begin{bmatrix}0.25\\3\end{bmatrix}"),
+            (r"\begin{pmatrix}2\\4\end{pmatrix}", r"2\begin{pmatrix}1\\2\end{pmatrix}"),
+            (
+                r"\begin{pmatrix}1&2\\3&4\end{pmatrix}\begin{pmatrix}1\\1\end{pmatrix}",
+                r"\begin{pmatrix}3\\7\end{pmatrix}",
+            ),
+            (r"\begin{pmatrix}5\\6\end{pmatrix}", r"A=\begin{pmatrix}5\\6\end{pmatrix}"),
+        ]);
+        differ(&[
+            (r"\begin{pmatrix}1&2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+            (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&3\\2&4\end{pmatrix}"),
+        ]);
+    }
+}

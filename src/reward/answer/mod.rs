@@ -148,3 +148,75 @@ impl Comparison<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::reward::latex::{self, Dialect};
+
+    /// Whether the answers are the same to Math-Verify, and in truth.
+    pub fn verdicts(gold: &str, pred: &str) -> (bool, bool) {
+        let verdict = |dialect, conventions| {
+            let (gold, pred) =
+                (latex::parse(gold, dialect).unwrap(), latex::parse(pred, dialect).unwrap());
+            compare(&gold, &pred, &conventions, &mut Budget::default()).0.is_equal()
+        };
+        (
+            verdict(Dialect::MATH_VERIFY, Conventions::math_verify()),
+            verdict(Dialect::STRICT, Conventions::strict()),
+        )
+    }
+
+    fn expect(cases: &[(&str, &str)], verdict: (bool, bool)) {
+        for (gold, pred) in cases {
+            assert_eq!(verdicts(gold, pred), verdict, "{gold} against {pred}");
+        }
+    }
+
+    /// The same to both.
+    pub fn agree(cases: &[(&str, &str)]) {
+        expect(cases, (true, true));
+    }
+
+    /// Different to both.
+    pub fn differ(cases: &[(&str, &str)]) {
+        expect(cases, (false, false));
+    }
+
+    /// The same to Math-Verify, but not in truth.
+    pub fn only_math_verify(cases: &[(&str, &str)]) {
+        expect(cases, (true, false));
+    }
+
+    /// The same in truth, but not to Math-Verify.
+    pub fn only_strict(cases: &[(&str, &str)]) {
+        expect(cases, (false, true));
+    }
+
+    #[test]
+    fn kinds_do_not_mix() {
+        differ(&[
+            (r"5", r"(5,6)"),
+            (r"x", r"x=y"),
+            (r"k>1", r"k=1"),
+            (r"v=3", r"v\le 3"),
+            (r"\begin{pmatrix}1\\2\end{pmatrix}", r"(1,2)"),
+            (r"\{1,2\}", r"[1,2]"),
+        ]);
+        agree(&[(r"3", r"\{3\}"), (r"\{3\}", r"3")]);
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        let many = |step: usize| {
+            let all: Vec<String> =
+                (0..700).map(|n| format!("\\sqrt{{{}}}", n * step + 2)).collect();
+            latex::parse(&all.join(","), Dialect::STRICT).unwrap()
+        };
+        let (gold, pred) = (many(3), many(5));
+        let mut budget = Budget::new(10_000);
+        let verdict = compare(&gold, &pred, &Conventions::strict(), &mut budget).0;
+        assert_eq!(verdict, Outcome::Unknown(Reason::Budget));
+    }
+}

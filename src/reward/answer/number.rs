@@ -94,9 +94,9 @@ impl Comparison<'_> {
                 _ => (self.exactly(gold, pred), Rule::Exact),
             };
         }
+        // Rounded or cut off: less than one unit of the last place written.
         let step = RBig::from(1) / RBig::from(IBig::from(10).pow(decimal.places));
-        let half = step / RBig::from(2);
-        (self.within(exact, &decimal.value, &half), Rule::Decimal)
+        (self.within(exact, &decimal.value, &step), Rule::Decimal)
     }
 
     /// Math-Verify: decimals rounded to so many places, and small differences ignored.
@@ -181,18 +181,18 @@ impl Comparison<'_> {
         self.within(id, &middle, &(step / RBig::from(2)))
     }
 
-    /// Whether a real number lies within a distance of a value.
+    /// Whether a real number lies less than a distance from a value.
     fn within(&mut self, id: Id, middle: &RBig, distance: &RBig) -> Outcome {
         if let Some(value) = self.rational(id) {
             let difference = value - middle;
-            return Outcome::from_bool(difference <= *distance && -difference <= *distance);
+            return Outcome::from_bool(difference < *distance && -difference < *distance);
         }
         let low = self.arena.exact(middle - distance);
-        if self.order(low, id).is_none_or(Ordering::is_gt) {
+        if self.order(low, id).is_none_or(Ordering::is_ge) {
             return Outcome::NotEqual;
         }
         let high = self.arena.exact(middle + distance);
-        Outcome::from_bool(self.order(id, high).is_some_and(Ordering::is_le))
+        Outcome::from_bool(self.order(id, high).is_some_and(Ordering::is_lt))
     }
 
     /// The decimal that an expression is, written with a point somewhere.
@@ -293,4 +293,59 @@ fn literal_of_quotient(arena: &Arena, id: Id) -> Option<(RBig, bool)> {
     let (exponent, _) = number(arena, exponent)?;
     let whole = !one && !other && a.is_int() && base.is_int() && !base.is_zero();
     (whole && exponent == RBig::from(-1)).then(|| (a / base, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ, only_math_verify, only_strict};
+
+    #[test]
+    fn exact_values() {
+        agree(&[
+            (r"\frac{3}{6}", r"0.5"),
+            (r"2^{70}", r"1180591620717411303424"),
+            (r"(x+1)^2", r"x^2+2x+1"),
+            (r"8.0", r"8"),
+        ]);
+        differ(&[(r"7", r"7.0000001"), (r"\frac{2}{3}", r"\frac{3}{2}"), (r"x+1", r"x-1")]);
+    }
+
+    #[test]
+    fn decimals_and_what_they_round() {
+        agree(&[
+            (r"\frac{1}{3}", r"0.3333333"),
+            (r"0.3333333", r"\frac{1}{3}"),
+            (r"\sqrt{7}", r"2.645751"),
+            (r"\frac{5}{6}", r"83.33333333\%"),
+        ]);
+        differ(&[
+            (r"\frac{1}{3}", r"0.3333"),
+            (r"\sqrt{7}", r"2.646"),
+            (r"\pi", r"3.141692"),
+            (r"1.475773162", r"1.475775162"),
+        ]);
+        only_math_verify(&[
+            (r"0.0000001", r"0.0000004"),
+            (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+            (r"\sqrt{2}\cdot 10^{-20}", r"\sqrt{3}\cdot 10^{-20}"),
+            (r"42.0", r"42.0000001"),
+        ]);
+    }
+
+    #[test]
+    fn percentages() {
+        agree(&[
+            (r"9\%", r"9"),
+            (r"0.28", r"28\%"),
+            (r"28\%", r"\frac{7}{25}"),
+            (r"\frac{7}{4}", r"175\%"),
+        ]);
+        differ(&[(r"0.28", r"28"), (r"12.5", r"12.5\%"), (r"5\%", r"0.5"), (r"5\%", r"500\%")]);
+    }
+
+    #[test]
+    fn ratios_of_three() {
+        only_strict(&[(r"1:2:3", r"2:4:6")]);
+        differ(&[(r"1:2:3", r"3:2:1")]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Comparison;
+use crate::reward::conventions::Decimals;
 use crate::reward::expr::{Constant, Id, Node, NumberSet};
 use crate::reward::verdict::Outcome;
 
@@ -22,20 +23,22 @@ impl Piece {
 }
 
 impl Comparison<'_> {
-    /// An interval that is none (its ends in the wrong order) is a pair; infinite ends are open.
+    /// An interval with its ends in the wrong order is a pair, [2, 2] is {2}; infinite ends are open.
     pub(super) fn settled(&mut self, id: Id) -> Id {
         let Node::Interval { low, high, low_open, high_open } = self.arena.node(id) else {
             return id;
         };
         if low_open == high_open {
-            let backwards = match self.order(low, high) {
-                Some(Ordering::Greater) => true,
-                Some(Ordering::Equal) => low_open,
-                _ => false,
-            };
-            if backwards {
-                let pair = self.arena.list(&[low, high]);
-                return self.arena.push(Node::Tuple(pair));
+            match self.order(low, high) {
+                Some(Ordering::Equal) if !low_open => {
+                    let point = self.arena.list(&[low]);
+                    return self.arena.push(Node::Set(point));
+                }
+                Some(Ordering::Greater | Ordering::Equal) => {
+                    let pair = self.arena.list(&[low, high]);
+                    return self.arena.push(Node::Tuple(pair));
+                }
+                _ => {}
             }
         }
         let (left, right) =
@@ -223,8 +226,41 @@ impl Comparison<'_> {
         }
         let mut all = Outcome::Equal;
         for (a, b) in gold.iter().zip(pred) {
-            all = all.and(|| self.elements(a.low, b.low)).and(|| self.elements(a.high, b.high));
+            for (a, b) in [(a.low, b.low), (a.high, b.high)] {
+                // Math-Verify rounds the ends of one interval, not of several.
+                let exact = self.conventions.decimals == Decimals::Places && gold.len() > 1;
+                all = all.and(|| match exact {
+                    true => Outcome::from_bool(self.order(a, b) == Some(Ordering::Equal)),
+                    false => self.elements(a, b),
+                });
+            }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ};
+
+    #[test]
+    fn unions_and_gaps() {
+        agree(&[
+            (r"[1,4]", r"[1,2]\cup[2,3)\cup[3,4]"),
+            (r"(0,1]", r"(0,1)\cup\{1\}"),
+            (r"[0,5]\setminus\{2\}", r"[0,2)\cup(2,5]"),
+            (r"\mathbb{R}", r"(-\infty,\infty)"),
+            (r"\mathbb{R}\setminus\{0\}", r"(0,\infty)\cup(-\infty,0)"),
+            (r"\{7\}", r"[7,7]"),
+            (r"(-\infty,a)\cup(b,\infty)", r"(b,\infty)\cup(-\infty,a)"),
+            (r"[0,\infty)", r"[0,\infty]"),
+        ]);
+        differ(&[
+            (r"(1,4)", r"(1,2)\cup(2,4)"),
+            (r"[1,2]", r"[1,2)"),
+            (r"[1,2]\cup[3,4]", r"[1,4]"),
+            (r"(0,1]", r"(1,0]"),
+            (r"\mathbb{Z}", r"\mathbb{R}"),
+        ]);
     }
 }

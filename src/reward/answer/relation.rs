@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use dashu_ratio::RBig;
 
+use super::real_set::Piece;
 use super::{Comparison, Kind, number, tree};
 use crate::reward::expr::{Constant, Id, NameId, Node, Number, Relation, only_symbols};
 use crate::reward::verdict::{Outcome, Rule};
@@ -191,7 +192,9 @@ impl Comparison<'_> {
 
     fn same_solution_sets(&mut self, gold: Id, pred: Id) -> Outcome {
         let (a, b) = (tree::variables(&self.arena, gold), tree::variables(&self.arena, pred));
-        if a.len() != 1 || a != b {
+        // To repeat the problem is not to solve it.
+        let unsolved = self.is_assignment(gold) && !self.is_assignment(pred);
+        if a.len() != 1 || a != b || unsolved {
             return Outcome::NotEqual;
         }
         match (self.solutions(gold), self.solutions(pred)) {
@@ -456,25 +459,64 @@ impl Comparison<'_> {
             return self.as_element(relation, set, relation_is_gold);
         }
         let by_solutions = |outcome| (outcome, Rule::Solutions);
+        let paired = |relation, set| match relation_is_gold {
+            true => (relation, set),
+            false => (set, relation),
+        };
         if self.conventions.free_chains {
-            if let Some(outcome) = self.relation_and_list(relation, set) {
-                return by_solutions(outcome);
+            if self.relation_and_list(relation, set).is_equal() {
+                return by_solutions(Outcome::Equal);
             }
             if let Some(interval) = self.written_interval(relation) {
-                let (gold, pred) = if relation_is_gold { (interval, set) } else { (set, interval) };
-                let verdict = self.sets(gold, pred);
-                if verdict.0.is_equal() {
-                    return by_solutions(verdict.0);
+                let (gold, pred) = paired(interval, set);
+                if self.sets(gold, pred).0.is_equal() {
+                    return by_solutions(Outcome::Equal);
                 }
             }
         }
-        match (self.solutions(relation), self.pieces(set)) {
-            (Some(a), Some(b)) => {
-                let (gold, pred) = if relation_is_gold { (a, b) } else { (b, a) };
-                by_solutions(self.same_pieces(&gold, &pred))
-            }
-            _ => self.as_element(relation, set, relation_is_gold),
+        let Some(solved) = self.solutions(relation) else {
+            return self.as_element(relation, set, relation_is_gold);
+        };
+        if let Some(pieces) = self.pieces(set) {
+            let (gold, pred) = if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
+            return by_solutions(self.same_pieces(&gold, &pred));
         }
+        if self.conventions.free_chains {
+            if let Some(pieces) = self.any_of(set) {
+                let (gold, pred) =
+                    if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
+                return by_solutions(self.same_pieces(&gold, &pred));
+            }
+        }
+        match self.points(&solved) {
+            Some(solved) => {
+                let (gold, pred) = paired(solved, set);
+                by_solutions(self.sets(gold, pred).0)
+            }
+            None => self.as_element(relation, set, relation_is_gold),
+        }
+    }
+
+    /// Finitely many solutions as a finite set.
+    fn points(&mut self, pieces: &[Piece]) -> Option<Id> {
+        let point = |piece: &Piece| (piece.low == piece.high).then_some(piece.low);
+        let points: Vec<Id> = pieces.iter().map(point).collect::<Option<_>>()?;
+        let kids = self.arena.list(&points);
+        Some(self.arena.push(Node::Set(kids)))
+    }
+
+    /// The solutions of any relation in a list of relations in one variable: `x < 1, x > 2`.
+    pub(super) fn any_of(&mut self, set: Id) -> Option<Vec<Piece>> {
+        let Node::Set(kids) = self.arena.node(set) else { return None };
+        let kids = self.arena.kids(kids).to_vec();
+        if kids.len() < 2 || tree::variables(&self.arena, set).len() != 1 {
+            return None;
+        }
+        let mut all = Vec::new();
+        for kid in kids {
+            all.extend(self.solutions(kid)?);
+        }
+        self.in_sequence(all)
     }
 
     /// A relation is also a list of one.
@@ -491,14 +533,15 @@ impl Comparison<'_> {
     }
 
     /// `1 < x < 2` beside the list `x > 1, x < 2`.
-    fn relation_and_list(&mut self, relation: Id, set: Id) -> Option<Outcome> {
-        let Node::Set(kids) = self.arena.node(set) else { return None };
+    fn relation_and_list(&mut self, relation: Id, set: Id) -> Outcome {
+        let Node::Set(kids) = self.arena.node(set) else { return Outcome::NotEqual };
         let kids = self.arena.kids(kids).to_vec();
         let listed: Option<Vec<Vec<Sides>>> =
             kids.iter().map(|&kid| self.relations_of(kid)).collect();
-        let listed: Vec<Sides> = listed.filter(|all| all.len() > 1)?.concat();
-        let wanted = self.relations_of(relation)?;
-        Some(self.free_relations(&wanted, &listed))
+        match (listed, self.relations_of(relation)) {
+            (Some(listed), Some(wanted)) => self.free_relations(&wanted, &listed.concat()),
+            _ => Outcome::NotEqual,
+        }
     }
 
     /// `a < x < b` as the interval (a, b), whatever a and b are.
@@ -529,5 +572,64 @@ impl Comparison<'_> {
         } else {
             Node::Interval { low: right, high: left, low_open: two, high_open: one }
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ, only_math_verify, only_strict};
+
+    #[test]
+    fn names_of_values() {
+        agree(&[
+            (r"3", r"x=3"),
+            (r"x=3", r"3"),
+            (r"y=2x+1", r"2x+1"),
+            (r"x=3", r"3=x"),
+            (r"x=1+2=3", r"3"),
+            (r"5", r"2+3=5"),
+        ]);
+        differ(&[(r"x=3", r"y=3"), (r"x=3", r"4"), (r"42", r"42=43"), (r"y=2x+1", r"y=2x-1")]);
+        only_math_verify(&[(r"3", r"x=1=2=3"), (r"42", r"43=42")]);
+    }
+
+    #[test]
+    fn equations_scaled_and_rearranged() {
+        agree(&[
+            (r"y=2x+1", r"y-2x=1"),
+            (r"x+y=1", r"2x+2y=2"),
+            (r"\frac{x^2}{4}+\frac{y^2}{3}=1", r"3x^2+4y^2=12"),
+            (r"y=\frac{1}{x}", r"xy=1"),
+        ]);
+        differ(&[
+            (r"x+y=1", r"x+y=2"),
+            (r"y=x^2", r"x=y^2"),
+            (r"\frac{x^2}{4}+\frac{y^2}{3}=1", r"\frac{x^2}{16}+\frac{y^2}{12}=1"),
+            (r"f(x)=x^2", r"g(x)=x^2"),
+        ]);
+        only_strict(&[
+            (r"x^2-7x+9=0", r"2x^2-14x+18=0"),
+            (r"f(x)=x^2", r"f(t)=t^2"),
+            (r"x^2=9", r"x=\pm 3"),
+        ]);
+        only_math_verify(&[(r"\log_3 9=2", r"\log_2 8=3"), (r"\log_3 9=2", r"\log_3 9=2+1")]);
+        agree(&[(r"\log_3 9=2", r"\log_3 9-2=0")]);
+    }
+
+    #[test]
+    fn inequalities_and_chains() {
+        agree(&[(r"x<3", r"3>x"), (r"-x<3", r"x>-3"), (r"a<b<c", r"a<b<c")]);
+        differ(&[(r"x<3", r"x\le 3"), (r"x<3", r"x>3"), (r"a<b<c", r"b<a<c"), (r"x<3", r"y<3")]);
+        only_strict(&[
+            (r"a<b<c", r"c>b>a"),
+            (r"x<3", r"2x<6"),
+            (r"-1\le x\le 1", r"|x|\le 1"),
+            (r"1<x<2", r"x>1,x<2"),
+        ]);
+    }
+
+    #[test]
+    fn the_problem_is_no_answer() {
+        differ(&[(r"x=2", r"x^2-4x+4=0"), (r"2", r"2x-4=0")]);
     }
 }

@@ -251,3 +251,27 @@ fn degree(arena: &Arena, id: Id, x: NameId, depth: usize) -> Option<u32> {
         _ => (!tree::variables(arena, id).contains(&x)).then_some(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ, only_strict};
+
+    #[test]
+    fn inequalities_as_sets() {
+        agree(&[
+            (r"1<x<2", r"(1,2)"),
+            (r"|x-1|<2", r"(-1,3)"),
+            (r"x^2-5x+6>0", r"(-\infty,2)\cup(3,\infty)"),
+            (r"x^2\le 2", r"[-\sqrt{2},\sqrt{2}]"),
+            (r"x\ne 0", r"(-\infty,0)\cup(0,\infty)"),
+            (r"2x+1\ge 7", r"[3,\infty)"),
+            (r"x^2-5x+6=0", r"x=2,x=3"),
+        ]);
+        differ(&[(r"1<x<2", r"[1,2)"), (r"x^2<4", r"(-\infty,2)"), (r"x>2", r"[2,\infty)")]);
+        only_strict(&[
+            (r"(1,2)", r"1<x<2"),
+            (r"[-1,1]", r"|x|\le 1"),
+            (r"(-\infty,1)\cup(4,\infty)", r"x<1,x>4"),
+        ]);
+    }
+}

@@ -262,3 +262,54 @@ fn number_words(text: &str) -> Option<Number> {
     }
     below_hundred(&text).and_then(|value| exact(RBig::from(value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::reward::answer::tests::{agree, differ, only_math_verify, only_strict};
+
+    use super::number_words;
+    use dashu_ratio::RBig;
+
+    #[test]
+    fn words_and_letters() {
+        agree(&[
+            (r"\text{odd}", r"odd"),
+            (r"\text{east}", r"\text{East}"),
+            (r"x^2+C", r"x^2+c"),
+            (r"\text{(B)}", r"B"),
+            (r"20", r"\text{20}"),
+        ]);
+        differ(&[
+            (r"\text{odd}", r"\text{even}"),
+            (r"\text{odd}", r"ddo"),
+            (r"A", r"B"),
+            (r"x^2+C", r"x^2"),
+        ]);
+        only_math_verify(&[(r"A+a", r"2a"), (r"R-r", r"0")]);
+    }
+
+    #[test]
+    fn words_with_a_value() {
+        only_strict(&[
+            (r"\emptyset", r"\text{no solution}"),
+            (r"(-\infty,\infty)", r"\text{all real numbers}"),
+            (r"\text{no real solutions}", r"\emptyset"),
+            (r"42", r"\text{forty two}"),
+        ]);
+        differ(&[(r"\emptyset", r"\text{all real numbers}"), (r"42", r"\text{forty three}")]);
+    }
+
+    #[test]
+    fn number_words_in_english() {
+        let value = |text| number_words(text).map(|number| number.value);
+        let fraction = |a: i32, b: i32| Some(RBig::from(a) / RBig::from(b));
+        assert_eq!(value("forty-two"), fraction(42, 1));
+        assert_eq!(value("seventeen"), fraction(17, 1));
+        assert_eq!(value("onehalf"), fraction(1, 2));
+        assert_eq!(value("three-quarters"), fraction(3, 4));
+        assert_eq!(value("twohundredandfive"), fraction(205, 1));
+        assert_eq!(value("tenfold"), None);
+        assert_eq!(value("half"), None);
+        assert_eq!(value("twentyten"), None);
+    }
+}
