@@ -10,6 +10,7 @@ pub mod answer;
 pub mod budget;
 pub mod checker;
 pub mod config;
+pub mod conventions;
 pub mod expr;
 pub mod extract;
 pub mod latex;
@@ -20,4 +21,4 @@ pub mod print;
 mod verdict;
 pub mod wire;
 
-pub use verdict::{Outcome, Reason};
+pub use verdict::{Outcome, Reason, Rule};

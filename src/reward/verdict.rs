@@ -42,3 +42,39 @@ pub enum Reason {
     /// The response has no answer that could be read.
     Response,
 }
+
+/// What decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The expressions are the same as read.
+    Identical,
+    /// Exact values.
+    Exact,
+    /// A decimal, compared to so many digits.
+    Decimal,
+    /// A difference too small to be seen (Math-Verify only).
+    Small,
+    /// A percentage beside the bare number.
+    Percent,
+    /// Words or letters.
+    Word,
+    /// Matrices, entry by entry.
+    Matrix,
+    /// Tuples, or a set beside a tuple.
+    Tuple,
+    /// Finite sets, element by element.
+    FiniteSet,
+    /// Intervals and their unions, by end points.
+    RealSet,
+    /// Equations and inequalities.
+    Relation,
+    /// A relation beside the set of its solutions.
+    Solutions,
+    /// The prediction says that two different numbers are equal.
+    FalseEquation,
+    /// Answers of different kinds.
+    Kind,
+    /// Text compared as text.
+    Text,
+}
