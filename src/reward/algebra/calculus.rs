@@ -153,26 +153,32 @@ impl Terms<'_> {
             }
         }
         let &[(base, exponent)] = &moving[..] else { return Ok(None) };
-        let inner = match self.term(base) {
-            Term::Apply(Function::Sin | Function::Cos, list) if exponent == Self::ONE => list[0],
-            _ if self.contains(exponent, variable)? => {
+        let wave = match self.term(base) {
+            Term::Apply(Function::Sin | Function::Cos, list) if exponent == Self::ONE => {
+                Some(list[0])
+            }
+            _ => None,
+        };
+        let inner = match wave {
+            Some(inner) => inner,
+            None if self.contains(exponent, variable)? => {
                 if self.contains(base, variable)? {
                     return Ok(None);
                 }
                 exponent
             }
-            _ => base,
+            None => base,
         };
         let slope = match self.polynomial(inner, variable, 1)?.as_deref() {
             Some(&[_, slope]) => slope,
             _ => return Ok(None),
         };
         let value = match self.term(base).clone() {
-            Term::Apply(Function::Sin, _) if inner != base && inner != exponent => {
+            Term::Apply(Function::Sin, _) if wave.is_some() => {
                 let cos = self.apply(Function::Cos, &[inner])?;
                 self.scale(cos, integer(-1))?
             }
-            Term::Apply(Function::Cos, _) if inner != base && inner != exponent => {
+            Term::Apply(Function::Cos, _) if wave.is_some() => {
                 self.apply(Function::Sin, &[inner])?
             }
             _ if inner == exponent => {
@@ -181,7 +187,10 @@ impl Terms<'_> {
                 if log == Self::ZERO {
                     return Ok(None);
                 }
-                self.over(part_of(self, base, exponent)?, log)?
+                {
+                    let power = self.pow(base, exponent)?;
+                    self.over(power, log)?
+                }
             }
             _ => {
                 if let Some((low, high)) = bounds
@@ -396,8 +405,4 @@ impl Terms<'_> {
         }
         Ok(false)
     }
-}
-
-fn part_of(terms: &mut Terms<'_>, base: Tid, exponent: Tid) -> Step<Tid> {
-    terms.pow(base, exponent)
 }

@@ -316,7 +316,7 @@ impl Terms<'_> {
         }
         if ratio.is_empty() {
             let zeta = infinite && low == Self::ONE && powers < 0 && powers % 2 == 0;
-            if !zeta || powers < -MAX_DEGREE as i64 {
+            if !zeta || powers < -(MAX_DEGREE as i64) {
                 return Ok(None);
             }
             let exponent = self.int(powers);

@@ -464,7 +464,7 @@ fn binders() {
             ("sum(1/k^2,k,1,oo)", "pi^2/6"),
             ("sum(1/k^4,k,1,oo)", "pi^4/90"),
             ("sum(f(k),k,1,n)", "sum(f(j),j,1,n)"),
-            ("sum(sum(i*j,i,1,j),j,1,5)", "140"),
+            ("sum(sum(m*j,m,1,j),j,1,5)", "140"),
             ("sum(sin(k),k,1,200)", "sin(100)*sin(201/2)/sin(1/2)"),
             ("prod(k,k,1,5)", "120"),
             ("prod(k,k,1,n)", "n!"),
