@@ -222,6 +222,7 @@ fn name(reason: Reason) -> &'static str {
         Reason::TooLarge => "too_large",
         Reason::Undecided => "undecided",
         Reason::Undefined => "undefined",
+        Reason::Syntax => "syntax",
         Reason::Gold => "gold",
         Reason::Response => "response",
     }
