@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::config::{Boxed, Extraction, Fallback, LatexTarget, Reading, Target};
+use super::config::{
+    Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target,
+};
 use super::expr::Node;
 use super::extract::{self, Found, Match, Piece};
 use super::latex::{self, Dialect, Parsed};
@@ -86,7 +88,7 @@ pub fn read(text: &str, reading: &Reading, dialect: Dialect) -> Answer {
         let (candidate, shown) = match understand(text, &found, target, dialect) {
             Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
             Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
-            Understood::Not(_, shown) => (None, shown),
+            Understood::Not(shown) => (None, shown),
         };
         // What is shown, and compared as text, is the first place found, understood or not.
         if answer.extracted.is_none() && !shown.is_empty() {
@@ -109,7 +111,7 @@ pub fn read(text: &str, reading: &Reading, dialect: Dialect) -> Answer {
 enum Understood {
     Parsed(Parsed, String),
     Choice(String, String),
-    Not(Reason, String),
+    Not(String),
 }
 
 fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> Understood {
@@ -119,14 +121,14 @@ fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> U
         (Found::Number { integer, decimal, percent }, _) => {
             match plain::number(part(integer), part(decimal), *percent) {
                 Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
-                Err(reason) => Understood::Not(reason, String::new()),
+                Err(_) => Understood::Not(String::new()),
             }
         }
         (Found::Arithmetic(range), _) => {
             let arithmetic = part(range);
             match plain::parse(arithmetic) {
                 Ok(parsed) => Understood::Parsed(parsed, arithmetic.to_string()),
-                Err(reason) => Understood::Not(reason, arithmetic.to_string()),
+                Err(_) => Understood::Not(arithmetic.to_string()),
             }
         }
         (Found::Choice(range), Target::Strings(target)) => {
@@ -134,7 +136,7 @@ fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> U
             let choice = if target.lowercase { shown.to_lowercase() } else { shown.clone() };
             Understood::Choice(choice, shown)
         }
-        _ => Understood::Not(Reason::Syntax, String::new()),
+        _ => Understood::Not(String::new()),
     }
 }
 
@@ -144,11 +146,13 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
     let mut parsed = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let latex = text.get(piece.text.clone()).unwrap_or_default();
-        let mut normalization = target.normalization.clone();
-        if piece.bare_box {
-            normalization.boxed = Boxed::Last;
-        }
-        let latex = normalize::normalize(latex, &normalization);
+        let boxed = if piece.bare_box { Boxed::Last } else { target.normalization.boxed };
+        let latex = if dialect.lenient {
+            normalize::normalize_carefully(latex, boxed)
+        } else {
+            let normalization = Normalization { boxed, ..target.normalization.clone() };
+            normalize::normalize(latex, &normalization)
+        };
         parsed.push(latex_answer(&latex, piece.percent, dialect));
         shown.push(latex);
     }
@@ -158,8 +162,8 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
     let first = shown.into_iter().next().unwrap_or_default();
     match parsed.into_iter().next() {
         Some(Ok(parsed)) => Understood::Parsed(parsed, first),
-        Some(Err(reason)) => Understood::Not(reason, first),
-        None => Understood::Not(Reason::Syntax, first),
+        Some(Err(_)) => Understood::Not(first),
+        None => Understood::Not(first),
     }
 }
 

@@ -4,6 +4,7 @@
 //! what it repairs and what it spoils decide its verdicts.
 
 mod boxes;
+mod careful;
 mod operators;
 mod spelling;
 mod units;
@@ -11,6 +12,7 @@ mod units;
 use std::borrow::Cow;
 
 pub use self::boxes::boxed_content;
+pub use self::careful::normalize_carefully;
 use super::config::Normalization;
 use super::extract::text::{Text, is_space};
 

@@ -1,0 +1,140 @@
+//! Repairs for the strict profile: units are dropped only where they can not be part of the answer.
+
+use super::{Repair, boxed_content, half, leading_point, operators, spelling};
+use crate::reward::config::Boxed;
+use crate::reward::extract::text::is_space;
+
+/// Words for units, dropped after a number without variables.
+const UNITS: &[&str] = &[
+    "mm", "cm", "dm", "km", "ft", "feet", "foot", "inch", "inches", "yard", "yards", "mile",
+    "miles", "meter", "meters", "metre", "metres", "kg", "lb", "lbs", "pound", "pounds", "oz",
+    "gram", "grams", "sec", "second", "seconds", "min", "minute", "minutes", "hr", "hrs", "hour",
+    "hours", "day", "days", "week", "weeks", "month", "months", "year", "years", "mph", "kmph",
+    "kmh", "degree", "degrees", "deg", "dollar", "dollars", "cent", "cents", "rupees", "unit",
+    "units", "liter", "liters", "litre", "litres", "mL", "ml", "acre", "acres", "hectares", "gal",
+    "gallon", "gallons", "sq", "square", "cubic", "people", "students", "men", "women", "apples",
+    "coins", "points", "m", "g", "s", "h", "L",
+];
+
+/// The LaTeX with its spelling repaired, and without units.
+pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
+    let mut text = boxed_content(latex, boxed).trim_matches(is_space).to_string();
+    apply(&mut text, &spelling::REPAIRS);
+    for mark in ["\\text{\\%}", "\\text{ \\%}", "\\text{%}", "\\text{ %}"] {
+        text = text.replace(mark, "\\%");
+    }
+    // Each round drops one thing: in "5 \text{cm}^2." the point, then the unit.
+    for _ in 0..8 {
+        let kept = without_tail(&text);
+        if kept.len() == text.len() || kept.is_empty() {
+            break;
+        }
+        text.truncate(kept.len());
+    }
+    apply(&mut text, &[leading_point, half]);
+    apply(&mut text, &operators::REPAIRS);
+    text.trim_matches(is_space).to_string()
+}
+
+fn apply(text: &mut String, repairs: &[Repair]) {
+    for repair in repairs {
+        if let Some(repaired) = repair(text) {
+            *text = repaired;
+        }
+    }
+}
+
+/// The text without the space, full stop, ordinal or unit that it ends with.
+fn without_tail(text: &str) -> &str {
+    let trimmed = text.trim_end_matches(is_space);
+    if trimmed.len() < text.len() {
+        // A backslash before a space is a space too.
+        return trimmed.strip_suffix('\\').unwrap_or(trimmed);
+    }
+    for space in ["\\,", "\\;", "\\:", "\\!", "~", "\\quad", "\\qquad", "\\\\"] {
+        if let Some(kept) = text.strip_suffix(space) {
+            return kept;
+        }
+    }
+    if let Some(kept) = text.strip_suffix(['.', ',', ';']) {
+        return if kept.ends_with('.') { text } else { kept };
+    }
+    for ordinal in ["th", "st", "nd", "rd"] {
+        for frame in [["^{\\text{", "}}"], ["^\\text{", "}"], ["^{", "}"], ["\\text{", "}"]] {
+            let kept = text.strip_suffix(frame[1]).and_then(|t| t.strip_suffix(ordinal));
+            let kept = kept.and_then(|t| t.strip_suffix(frame[0]));
+            if let Some(kept) = kept.filter(|kept| kept.ends_with(|c: char| c.is_ascii_digit())) {
+                return kept;
+            }
+        }
+    }
+    without_text(text).or_else(|| without_word(text)).unwrap_or(text)
+}
+
+/// Drops `\text{cm}`, `\text{cm}^2`, `\mbox{kg}^{-1}` and a sign that joined it.
+fn without_text(text: &str) -> Option<&str> {
+    let base = without_power(text);
+    let inner = base.strip_suffix('}')?;
+    let open = inner.rfind('{')?;
+    let (before, content) = (&inner[..open], &inner[open + 1..]);
+    let before = ["\\text", "\\mbox", "\\mathrm", "\\textrm", "\\rm"]
+        .iter()
+        .find_map(|command| before.trim_end_matches(is_space).strip_suffix(command))?;
+    let content = content.trim_matches(is_space);
+    let word = content.trim_matches('~');
+    let constant = matches!(word, "i" | "e" | "I" | "E" | "d" | "or" | "and");
+    let number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    if constant || number || content.contains('\\') {
+        return None;
+    }
+    let kept = before.trim_end_matches(is_space);
+    let kept = kept.strip_suffix("\\,").unwrap_or(kept).trim_end_matches(is_space);
+    let joined = ["/", "\\cdot", "\\times"].iter().find_map(|sign| kept.strip_suffix(sign));
+    let kept = joined.unwrap_or(kept);
+    is_complete(kept).then_some(kept)
+}
+
+/// Without a power at the end: `^2`, `^{-1}`.
+fn without_power(text: &str) -> &str {
+    if let Some(kept) = text.strip_suffix(|c: char| c.is_ascii_digit()) {
+        return kept.strip_suffix('^').unwrap_or(text);
+    }
+    let Some(inner) = text.strip_suffix('}') else { return text };
+    let power = |c: char| c.is_ascii_digit() || c == '-';
+    let kept = inner.trim_end_matches(power);
+    match kept.len() < inner.len() {
+        true => kept.strip_suffix("^{").unwrap_or(text),
+        false => text,
+    }
+}
+
+/// Drops a word for a unit after a number.
+fn without_word(text: &str) -> Option<&str> {
+    let base = without_power(text);
+    let kept = base.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let word = &base[kept.len()..];
+    if kept.ends_with('\\') || !UNITS.contains(&word) {
+        return None;
+    }
+    let kept = kept.trim_end_matches(is_space);
+    let variables = kept.bytes().any(|b| b.is_ascii_alphabetic());
+    // One letter is a unit only right after a number; a longer word after any without variables.
+    let plain = kept.bytes().all(|b| b.is_ascii_digit() || b" .,-".contains(&b));
+    let is_unit = if word.len() == 1 { plain } else { !variables || is_fraction(kept) };
+    (is_unit && is_complete(kept)).then_some(kept)
+}
+
+fn is_fraction(text: &str) -> bool {
+    let sign = |b: u8| b.is_ascii_digit() || b" .,-{}\\+/^".contains(&b);
+    text.replace("\\frac", "").replace("\\pi", "").replace("\\sqrt", "").bytes().all(sign)
+}
+
+/// Whether something is left, and it does not wait for more.
+fn is_complete(text: &str) -> bool {
+    let end = text.trim_end_matches(is_space);
+    !end.is_empty()
+        && !end.ends_with(['=', '+', '-', '*', '/', '(', '{', '[', '^', '_', '<', '>', ',', '&', '|'])
+        && !["\\cdot", "\\times", "\\le", "\\ge", "\\leq", "\\geq", "\\in", "\\pm", "\\ne", "\\neq"]
+            .iter()
+            .any(|sign| end.ends_with(sign))
+}
