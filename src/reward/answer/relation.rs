@@ -287,7 +287,7 @@ impl Comparison<'_> {
             return false;
         }
         let mut holds = |id| self.exactly(id, zero).is_equal();
-        if !first && !(holds(gold) && holds(pred)) {
+        if !(first || holds(gold) && holds(pred)) {
             return false;
         }
         [sides.0, sides.1].into_iter().all(|side| {
@@ -481,12 +481,11 @@ impl Comparison<'_> {
             let (gold, pred) = if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
             return by_solutions(self.same_pieces(&gold, &pred));
         }
-        if self.conventions.free_chains {
-            if let Some(pieces) = self.any_of(set) {
-                let (gold, pred) =
-                    if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
-                return by_solutions(self.same_pieces(&gold, &pred));
-            }
+        if self.conventions.free_chains
+            && let Some(pieces) = self.any_of(set)
+        {
+            let (gold, pred) = if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
+            return by_solutions(self.same_pieces(&gold, &pred));
         }
         match self.points(&solved) {
             Some(solved) => {

@@ -45,14 +45,11 @@ impl Comparison<'_> {
             return None;
         }
         let mentions = |arena: &Arena, id| tree::variables(arena, id).contains(&variable);
-        if let Some(inner) = self.inside_abs(left) {
-            if !mentions(&self.arena, right) {
-                return self.solve_abs(sign, inner, right, variable, depth);
-            }
-        }
-        if let Some(inner) = self.inside_abs(right) {
-            if !mentions(&self.arena, left) {
-                return self.solve_abs(sign.mirrored(), inner, left, variable, depth);
+        for (sign, side, bound) in [(sign, left, right), (sign.mirrored(), right, left)] {
+            if let Some(inner) = self.inside_abs(side)
+                && !mentions(&self.arena, bound)
+            {
+                return self.solve_abs(sign, inner, bound, variable, depth);
             }
         }
         if sign == Relation::Ne {
