@@ -9,12 +9,16 @@ __all__ = [
     "KLS",
     "LOSS_SUMS",
     "OFF_RATIOS",
+    "PROFILES",
     "ROLLOUT_SUMS",
     "STDS",
+    "Checker",
+    "ParsedAnswer",
     "TensorView",
     "TokenWeights",
     "__version__",
     "bonus_gamma",
+    "checker_defaults",
     "fused_chunk",
     "fused_policy_loss",
     "group_advantages",
@@ -36,6 +40,7 @@ KLS: list[str]
 AGGREGATIONS: list[str]
 STDS: list[str]
 BASELINES: list[str]
+PROFILES: list[str]
 
 @final
 class TensorView:
@@ -156,3 +161,51 @@ def rollout_sums(
     demos: TensorView | None = None,
     threshold: float,
 ) -> list[float]: ...
+
+# Outcome, reason, rule, extracted, gold, response.
+_Verdict: TypeAlias = tuple[str, str | None, str, str | None, str | None, str | None]
+# Kind, what else it says, places of the children.
+_Node: TypeAlias = tuple[str, str, list[int]]
+
+@final
+class ParsedAnswer:
+    def __new__(cls, nodes: Sequence[_Node], complex: bool = False) -> ParsedAnswer: ...
+    @property
+    def complex(self) -> bool: ...
+    def nodes(self) -> list[_Node]: ...
+    def srepr(self) -> str: ...
+    def to_sympy(self) -> Any: ...
+    def _sympy_(self) -> Any: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Checker:
+    def __new__(cls, given: dict[str, Any]) -> Checker: ...
+    def check(self, gold: str, response: str) -> _Verdict: ...
+    def score(
+        self,
+        responses: Sequence[str],
+        golds: Sequence[Sequence[str]],
+        *,
+        threads: int | None = None,
+        out: TensorView,
+    ) -> None: ...
+    def check_many(
+        self,
+        responses: Sequence[str],
+        golds: Sequence[Sequence[str]],
+        *,
+        threads: int | None = None,
+    ) -> list[_Verdict]: ...
+    def parse(self, text: str) -> tuple[list[ParsedAnswer | str], str | None, str | None]: ...
+    def parse_gold(self, text: str) -> tuple[list[ParsedAnswer | str], str | None, str | None]: ...
+    def compare(
+        self, gold: Sequence[ParsedAnswer | str], response: Sequence[ParsedAnswer | str]
+    ) -> _Verdict: ...
+    def equivalent(self, a: str, b: str) -> _Verdict: ...
+    def cluster(self, texts: Sequence[str]) -> list[int]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def checker_defaults(profile: str) -> dict[str, Any]: ...

@@ -7,12 +7,14 @@
 mod call;
 mod error;
 mod objective;
+mod reward;
 mod tensor;
 
 use pyo3::prelude::*;
 
 use crate::objective::config::Named;
 use crate::objective::{self as core_objective, advantage};
+use crate::reward::checker::Profile;
 
 fn names<T: Named>() -> Vec<&'static str> {
     T::ALL.iter().map(|(name, _)| *name).collect()
@@ -30,6 +32,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("AGGREGATIONS", names::<core_objective::config::Aggregation>())?;
     module.add("STDS", names::<advantage::Std>())?;
     module.add("BASELINES", names::<advantage::Baseline>())?;
+    module.add("PROFILES", Profile::ALL.map(|(name, _)| name).to_vec())?;
     module.add_class::<tensor::TensorView>()?;
     module.add_class::<objective::TokenWeights>()?;
     module.add_function(wrap_pyfunction!(call::set_num_threads, module)?)?;
@@ -44,5 +47,8 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(objective::group_advantages, module)?)?;
     module.add_function(wrap_pyfunction!(objective::bonus_gamma, module)?)?;
     module.add_function(wrap_pyfunction!(objective::rollout_sums, module)?)?;
+    module.add_class::<reward::PyChecker>()?;
+    module.add_class::<reward::ParsedAnswer>()?;
+    module.add_function(wrap_pyfunction!(reward::checker_defaults, module)?)?;
     Ok(())
 }

@@ -8,6 +8,7 @@
 pub mod algebra;
 pub mod answer;
 pub mod budget;
+pub mod checker;
 pub mod config;
 pub mod conventions;
 pub mod expr;
@@ -16,6 +17,8 @@ pub mod latex;
 pub mod normalize;
 pub mod plain;
 pub mod read;
+pub mod print;
 mod verdict;
+pub mod wire;
 
 pub use verdict::{Outcome, Reason, Rule};

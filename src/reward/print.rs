@@ -1,0 +1,712 @@
+//! Expressions as text, as sympy would write them: what people see of an answer.
+
+use std::cmp::Ordering;
+
+use dashu_base::{Abs, BitTest, Sign, Signed, UnsignedAbs};
+use dashu_int::{IBig, UBig};
+use dashu_ratio::RBig;
+
+use super::budget::MAX_NODES;
+use super::expr::{Arena, Binder, Constant, Function, Id, Node, Relation};
+
+/// Longest text of one expression, in bytes. Whatever would be longer ends in dots.
+const MAX_TEXT: usize = 1 << 16;
+/// Decimals with more bits than this are written as fractions.
+const MAX_DECIMAL_BITS: usize = 2048;
+
+/// How tightly text holds together, by sympy's numbers.
+const RELATIONAL: u16 = 35;
+const ADD: u16 = 40;
+const MUL: u16 = 50;
+const POW: u16 = 60;
+const ATOM: u16 = 1000;
+
+/// The expression as sympy's `str` writes it, terms and factors in sympy's order.
+pub fn to_str(arena: &Arena, root: Id) -> String {
+    Printer::new(arena, root, Style::Str).print(root)
+}
+
+/// The expression's structure as sympy's `srepr` writes it. Two expressions with the same text are
+/// the same up to the order of terms, factors and elements.
+pub fn to_srepr(arena: &Arena, root: Id) -> String {
+    Printer::new(arena, root, Style::Structure).print(root)
+}
+
+/// The value of an expression that is printed as an integer.
+pub fn integer(arena: &Arena, root: Id) -> Option<IBig> {
+    if !matches!(arena.node(root), Node::Number(_) | Node::Mul(_)) {
+        return None;
+    }
+    let mut printer = Printer::new(arena, root, Style::Structure);
+    printer.evaluate();
+    let value = printer.exact(root)?;
+    value.is_int().then(|| value.numerator().clone())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Style {
+    Str,
+    Structure,
+}
+
+#[derive(Clone, Default)]
+struct Piece {
+    text: String,
+    precedence: u16,
+}
+
+struct Printer<'a> {
+    arena: &'a Arena,
+    style: Style,
+    /// Per node: what it is made of, sums within sums and products within products opened up.
+    parts: Vec<Option<Vec<Id>>>,
+    /// Per node: its value, if it is written as one number.
+    values: Vec<Option<RBig>>,
+    pieces: Vec<Piece>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(arena: &'a Arena, root: Id, style: Style) -> Self {
+        let mut parts: Vec<Option<Vec<Id>>> = vec![None; arena.len()];
+        let mut needed = vec![false; arena.len()];
+        needed[root.index()] = true;
+        for id in arena.ids().rev() {
+            if needed[id.index()] {
+                let of_node = flattened(arena, id);
+                of_node.iter().for_each(|part| needed[part.index()] = true);
+                parts[id.index()] = Some(of_node);
+            }
+        }
+        let values = vec![None; arena.len()];
+        Self { arena, style, parts, values, pieces: vec![Piece::default(); arena.len()] }
+    }
+
+    fn print(mut self, root: Id) -> String {
+        for id in self.arena.ids() {
+            let Some(parts) = self.parts[id.index()].take() else { continue };
+            self.values[id.index()] = self.value(id, &parts);
+            let mut piece = match self.style {
+                Style::Str => self.piece(id, &parts),
+                Style::Structure => Piece { text: self.structure(id, &parts), precedence: ATOM },
+            };
+            if piece.text.len() > MAX_TEXT {
+                let end = (0..=MAX_TEXT).rev().find(|&at| piece.text.is_char_boundary(at));
+                piece.text.truncate(end.unwrap_or(0));
+                piece.text.push_str("...");
+            }
+            self.pieces[id.index()] = piece;
+            self.parts[id.index()] = Some(parts);
+        }
+        std::mem::take(&mut self.pieces[root.index()].text)
+    }
+
+    /// Only the values.
+    fn evaluate(&mut self) {
+        for id in self.arena.ids() {
+            if let Some(parts) = self.parts[id.index()].take() {
+                self.values[id.index()] = self.value(id, &parts);
+            }
+        }
+    }
+
+    fn text(&self, id: Id) -> &str {
+        &self.pieces[id.index()].text
+    }
+
+    fn known(&self, id: Id) -> Option<&RBig> {
+        self.values[id.index()].as_ref()
+    }
+
+    /// In brackets unless it holds together more tightly than its surroundings.
+    fn within(&self, id: Id, level: u16) -> String {
+        let piece = &self.pieces[id.index()];
+        if piece.precedence <= level { format!("({})", piece.text) } else { piece.text.clone() }
+    }
+
+    fn list(&self, ids: &[Id]) -> String {
+        let mut text = String::new();
+        for (index, &id) in ids.iter().enumerate() {
+            if text.len() > MAX_TEXT {
+                break;
+            }
+            text.push_str(if index == 0 { "" } else { ", " });
+            text.push_str(self.text(id));
+        }
+        text
+    }
+
+    /// The value of a number, of its opposite, and of a quotient of two integers.
+    fn value(&self, id: Id, parts: &[Id]) -> Option<RBig> {
+        match self.arena.node(id) {
+            Node::Number(number) => Some(self.arena.number(number).value.clone()),
+            Node::Mul(_) => {
+                let (mut value, mut above, mut below) = (RBig::ONE, 0, 0);
+                for &part in parts {
+                    let inverse = self.inverse_of(part);
+                    let factor = self.exact(inverse.unwrap_or(part))?;
+                    if inverse.is_some() {
+                        below += 1;
+                        (!factor.is_zero() && factor.is_int()).then_some(())?;
+                        value /= factor;
+                    } else {
+                        let unit = factor.is_one() || *factor == RBig::NEG_ONE;
+                        above += u32::from(!unit);
+                        value *= factor;
+                    }
+                }
+                (above <= 1 && below <= 1).then_some(value)
+            }
+            _ => None,
+        }
+    }
+
+    /// b of b⁻¹.
+    fn inverse_of(&self, id: Id) -> Option<Id> {
+        match self.arena.node(id) {
+            Node::Pow(base, exponent) if *self.known(exponent)? == RBig::NEG_ONE => Some(base),
+            _ => None,
+        }
+    }
+
+    fn exact(&self, id: Id) -> Option<&RBig> {
+        match self.arena.node(id) {
+            Node::Number(number) if self.arena.number(number).decimal => None,
+            _ => self.known(id),
+        }
+    }
+
+    /// Sympy's order of arguments: numbers by value, then symbols, then the rest, by text.
+    fn sorted(&self, parts: &[Id]) -> Vec<Id> {
+        let mut sorted = parts.to_vec();
+        sorted.sort_by(|&a, &b| match (self.known(a), self.known(b)) {
+            (Some(a), Some(b)) => a.cmp(b),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => {
+                let key = |id| (self.rank(id), self.text(self.base(id)), self.text(id));
+                key(a).cmp(&key(b))
+            }
+        });
+        sorted
+    }
+
+    fn distinct(&self, parts: &[Id]) -> Vec<Id> {
+        let mut sorted = self.sorted(parts);
+        sorted.dedup_by(|a, b| self.text(*a) == self.text(*b));
+        sorted
+    }
+
+    fn base(&self, id: Id) -> Id {
+        match self.arena.node(id) {
+            Node::Pow(base, exponent) if self.known(exponent).is_some() => base,
+            _ => id,
+        }
+    }
+
+    fn rank(&self, id: Id) -> u8 {
+        match self.arena.node(self.base(id)) {
+            Node::Number(_) | Node::Constant(_) => 1,
+            Node::Symbol(_) => 2,
+            Node::Mul(_) => 3,
+            Node::Add(_) => 4,
+            Node::Pow(..) => 5,
+            Node::Apply(..) | Node::Call(..) => 6,
+            _ => 7,
+        }
+    }
+
+    fn piece(&self, id: Id, parts: &[Id]) -> Piece {
+        let atom = |text: String| Piece { text, precedence: ATOM };
+        if let (Some(value), true) = (self.known(id), self.exact(id).is_some()) {
+            let precedence = match value.sign() {
+                Sign::Negative => ADD,
+                Sign::Positive if value.is_int() => ATOM,
+                Sign::Positive => MUL,
+            };
+            return Piece { text: value.to_string(), precedence };
+        }
+        let join = |name: &str, ids: &[Id]| atom(format!("{name}({})", self.list(ids)));
+        match self.arena.node(id) {
+            Node::Number(number) => {
+                let value = &self.arena.number(number).value;
+                let precedence = if value.is_negative() { ADD } else { ATOM };
+                Piece { text: decimal(value), precedence }
+            }
+            Node::Constant(Constant::NegativeInfinity) => {
+                Piece { text: "-oo".to_string(), precedence: ADD }
+            }
+            Node::Constant(constant) => atom(constant.name().to_string()),
+            Node::Symbol(name) => atom(self.arena.name(name).to_string()),
+            Node::Add(_) => self.sum(parts),
+            Node::Mul(_) => self.product(parts),
+            Node::Pow(base, exponent) => self.power(base, exponent),
+            Node::Apply(function @ (Function::Max | Function::Min), _) => {
+                join(function.name(), &self.sorted(parts))
+            }
+            Node::Apply(function, _) => join(function.name(), parts),
+            Node::Call(name, _) => join(self.arena.name(name), parts),
+            Node::Percent(inner) => {
+                Piece { text: format!("{}*(1/100)", self.within(inner, MUL)), precedence: MUL }
+            }
+            Node::Bind(binder, _) => self.bound(binder, parts),
+            Node::Matrix { columns, .. } => {
+                let rows = parts.chunks(columns.max(1) as usize);
+                let rows: Vec<String> = rows.map(|row| format!("[{}]", self.list(row))).collect();
+                atom(format!("Matrix([{}])", rows.join(", ")))
+            }
+            Node::Set(_) if parts.is_empty() => atom("EmptySet".to_string()),
+            Node::Set(_) => atom(format!("{{{}}}", self.list(&self.distinct(parts)))),
+            Node::Tuple(_) if parts.len() == 1 => atom(format!("({},)", self.list(parts))),
+            Node::Tuple(_) => join("", parts),
+            Node::Interval { low_open, high_open, .. } => {
+                let name = match (low_open, high_open) {
+                    (false, false) => "Interval",
+                    (true, true) => "Interval.open",
+                    (true, false) => "Interval.Lopen",
+                    (false, true) => "Interval.Ropen",
+                };
+                join(name, parts)
+            }
+            Node::Union(_) => join("Union", &self.distinct(parts)),
+            Node::Intersection(_) => join("Intersection", &self.distinct(parts)),
+            Node::Difference(..) => join("Complement", parts),
+            Node::NumberSet(set) => atom(set.name().to_string()),
+            Node::Relation(relation @ (Relation::Eq | Relation::Ne), ..) => {
+                join(relation.name(), parts)
+            }
+            Node::Relation(relation, low, high) => {
+                let (low, high) = (self.within(low, RELATIONAL), self.within(high, RELATIONAL));
+                Piece { text: format!("{low} {} {high}", relation.name()), precedence: RELATIONAL }
+            }
+            Node::Chain(_) => {
+                let links: Vec<String> =
+                    parts.iter().map(|&part| self.within(part, RELATIONAL)).collect();
+                Piece { text: links.join(" & "), precedence: RELATIONAL - 5 }
+            }
+            Node::Not(inner) => {
+                Piece { text: format!("~{}", self.within(inner, POW)), precedence: POW }
+            }
+        }
+    }
+
+    /// Terms by falling powers, as sympy orders monomials.
+    fn sum(&self, parts: &[Id]) -> Piece {
+        let mut terms: Vec<(Monomial, Id)> =
+            parts.iter().map(|&part| (self.monomial(part), part)).collect();
+        terms.sort_by(|(a, _), (b, _)| compare(a, b));
+        // Sympy's one exception: a positive number before a negative multiple.
+        if let [(multiple, _), (number, _)] = &terms[..]
+            && number.powers.is_empty()
+            && number.exact
+            && number.coefficient.is_positive()
+            && !multiple.powers.is_empty()
+            && multiple.coefficient.is_negative()
+        {
+            terms.swap(0, 1);
+        }
+        let mut text = String::new();
+        for (index, (_, part)) in terms.iter().enumerate() {
+            if text.len() > MAX_TEXT {
+                break;
+            }
+            let piece = &self.pieces[part.index()];
+            match (index, piece.text.strip_prefix('-')) {
+                (0, _) if piece.precedence >= ADD => text.push_str(&piece.text),
+                (_, Some(rest)) if piece.precedence >= ADD => {
+                    text.push_str(" - ");
+                    text.push_str(rest);
+                }
+                _ => {
+                    text.push_str(if index == 0 { "" } else { " + " });
+                    text.push_str(&self.within(*part, ADD - 1));
+                }
+            }
+        }
+        Piece { text, precedence: ADD }
+    }
+
+    fn monomial(&self, term: Id) -> Monomial<'_> {
+        let single = [term];
+        let factors = match (self.arena.node(term), &self.parts[term.index()]) {
+            (Node::Mul(_), Some(parts)) => &parts[..],
+            _ => &single[..],
+        };
+        let mut monomial = Monomial { powers: Vec::new(), coefficient: RBig::ONE, exact: true };
+        for &factor in factors {
+            if let Some(value) = self.known(factor) {
+                monomial.coefficient *= value;
+                continue;
+            }
+            monomial.exact = false;
+            if let Some(divisor) = self.inverse_of(factor).and_then(|base| self.known(base))
+                && !divisor.is_zero()
+            {
+                monomial.coefficient /= divisor;
+                continue;
+            }
+            let (base, exponent) = match self.arena.node(factor) {
+                Node::Pow(base, exponent) => match self.known(exponent) {
+                    Some(value) => (base, value.clone()),
+                    None => (factor, RBig::ONE),
+                },
+                _ => (factor, RBig::ONE),
+            };
+            // Constants are no variables: π x is of the first degree.
+            if !matches!(self.arena.node(base), Node::Number(_) | Node::Constant(_)) {
+                monomial.powers.push(((self.rank(base), self.text(base)), exponent));
+            }
+        }
+        monomial.powers.sort();
+        monomial
+    }
+
+    fn product(&self, parts: &[Id]) -> Piece {
+        let numbers = parts.iter().filter(|&&part| self.known(part).is_some());
+        let numbers: Vec<Id> = numbers.copied().collect();
+        let coefficient = match numbers[..] {
+            [] => RBig::ONE,
+            [one] => self.known(one).cloned().unwrap_or(RBig::ONE),
+            // −1 belongs to the number beside it.
+            _ => {
+                let minus = numbers.iter().filter(|&&id| self.is_minus_one(id)).count();
+                if minus % 2 == 1 { RBig::NEG_ONE } else { RBig::ONE }
+            }
+        };
+        let sign = if coefficient.is_negative() { "-" } else { "" };
+        let (mut above, mut below): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        match numbers[..] {
+            [] => {}
+            [one] if self.exact(one).is_some() => {
+                let size = coefficient.abs();
+                if *size.numerator() != IBig::ONE {
+                    above.push(size.numerator().to_string());
+                }
+                if *size.denominator() != UBig::ONE {
+                    below.push(size.denominator().to_string());
+                }
+            }
+            [_] => above.push(decimal(&coefficient.abs())),
+            _ => {
+                for &number in numbers.iter().filter(|&&id| !self.is_minus_one(id)) {
+                    above.push(self.within(number, MUL));
+                }
+            }
+        }
+        let rest: Vec<Id> =
+            parts.iter().filter(|&&part| self.known(part).is_none()).copied().collect();
+        for part in self.sorted(&rest) {
+            match self.arena.node(part) {
+                Node::Pow(base, exponent) if self.is_divisor(base, exponent) => {
+                    let size = self.known(exponent).map(|value| value.clone().abs());
+                    match size {
+                        Some(size) if !size.is_one() => below.push(self.raised(base, &size)),
+                        _ => below.push(self.within(base, MUL)),
+                    }
+                }
+                Node::Add(_) if parts.len() == 1 => above.push(self.text(part).to_string()),
+                // Sympy brackets what binds less tightly, and leaves roots and functions alone.
+                _ => above.push(self.within(part, MUL)),
+            }
+        }
+        if above.is_empty() {
+            above.push("1".to_string());
+        }
+        let above = above.join("*");
+        let text = match &below[..] {
+            [] => format!("{sign}{above}"),
+            [one] => format!("{sign}{above}/{one}"),
+            _ => format!("{sign}{above}/({})", below.join("*")),
+        };
+        let precedence = if sign.is_empty() { MUL } else { ADD };
+        Piece { text, precedence }
+    }
+
+    fn is_minus_one(&self, id: Id) -> bool {
+        self.known(id).is_some_and(|value| *value == RBig::NEG_ONE)
+    }
+
+    /// Whether a power is written below the line.
+    fn is_divisor(&self, base: Id, exponent: Id) -> bool {
+        let natural = matches!(self.arena.node(base), Node::Constant(Constant::E));
+        !natural && self.known(exponent).is_some_and(Signed::is_negative)
+    }
+
+    fn power(&self, base: Id, exponent: Id) -> Piece {
+        if matches!(self.arena.node(base), Node::Constant(Constant::E)) {
+            return Piece { text: format!("exp({})", self.text(exponent)), precedence: ATOM };
+        }
+        let Some(value) = self.known(exponent) else {
+            let (base, exponent) = (self.within(base, POW), self.within(exponent, POW));
+            return Piece { text: format!("{base}**{exponent}"), precedence: POW };
+        };
+        let half = *value.denominator() == UBig::from(2u8);
+        if half && *value.numerator() == IBig::ONE {
+            return Piece { text: format!("sqrt({})", self.text(base)), precedence: ATOM };
+        }
+        if half && *value.numerator() == IBig::NEG_ONE {
+            return Piece { text: format!("1/sqrt({})", self.text(base)), precedence: POW };
+        }
+        if *value == RBig::NEG_ONE {
+            return Piece { text: format!("1/{}", self.within(base, MUL)), precedence: POW };
+        }
+        let (base, exponent) = (self.within(base, POW), self.within(exponent, POW));
+        Piece { text: format!("{base}**{exponent}"), precedence: POW }
+    }
+
+    fn raised(&self, base: Id, exponent: &RBig) -> String {
+        if *exponent.denominator() == UBig::from(2u8) && *exponent.numerator() == IBig::ONE {
+            return format!("sqrt({})", self.text(base));
+        }
+        let base = self.within(base, POW);
+        if exponent.is_int() {
+            format!("{base}**{exponent}")
+        } else {
+            format!("{base}**({exponent})")
+        }
+    }
+
+    fn bound(&self, binder: Binder, parts: &[Id]) -> Piece {
+        let text = match (binder, parts) {
+            (Binder::Limit | Binder::LimitLeft | Binder::LimitRight, _) => {
+                let direction = match binder {
+                    Binder::LimitLeft => "-",
+                    Binder::LimitRight => "+",
+                    _ => "+-",
+                };
+                format!("Limit({}, dir='{direction}')", self.list(parts))
+            }
+            (_, [body, bounds @ ..]) if bounds.len() > 1 => {
+                format!("{}({}, ({}))", binder.name(), self.text(*body), self.list(bounds))
+            }
+            _ => format!("{}({})", binder.name(), self.list(parts)),
+        };
+        Piece { text, precedence: ATOM }
+    }
+
+    fn structure(&self, id: Id, parts: &[Id]) -> String {
+        if let Some(value) = self.exact(id) {
+            return match value.is_int() {
+                true => format!("Integer({value})"),
+                false => format!("Rational({}, {})", value.numerator(), value.denominator()),
+            };
+        }
+        let join = |name: &str, ids: &[Id]| format!("{name}({})", self.list(ids));
+        let named = |class: &str, name: &str| {
+            let separator = if parts.is_empty() { "" } else { ", " };
+            format!("{class}({name:?}{separator}{})", self.list(parts))
+        };
+        match self.arena.node(id) {
+            Node::Number(number) => {
+                format!("Float('{}')", decimal(&self.arena.number(number).value))
+            }
+            Node::Constant(constant) => constant.name().to_string(),
+            Node::Symbol(name) => named("Symbol", self.arena.name(name)),
+            Node::Add(_) => join("Add", &self.sorted(parts)),
+            Node::Mul(_) => join("Mul", &self.sorted(parts)),
+            Node::Pow(..) => join("Pow", parts),
+            Node::Apply(function @ (Function::Max | Function::Min), _) => {
+                join(function.name(), &self.distinct(parts))
+            }
+            Node::Apply(function, _) => join(function.name(), parts),
+            Node::Call(name, _) => named("Function", self.arena.name(name)),
+            Node::Percent(_) => join("Percent", parts),
+            Node::Bind(binder, _) => join(binder.name(), parts),
+            Node::Matrix { rows, columns, .. } => {
+                format!("Matrix({rows}, {columns}, [{}])", self.list(parts))
+            }
+            Node::Set(_) => join("FiniteSet", &self.distinct(parts)),
+            Node::Tuple(_) => join("Tuple", parts),
+            Node::Interval { low_open, high_open, .. } => {
+                format!("Interval({}, {low_open}, {high_open})", self.list(parts))
+            }
+            Node::Union(_) => join("Union", &self.distinct(parts)),
+            Node::Intersection(_) => join("Intersection", &self.distinct(parts)),
+            Node::Difference(..) => join("Complement", parts),
+            Node::NumberSet(set) => set.name().to_string(),
+            Node::Relation(relation, ..) => {
+                let name = match relation {
+                    Relation::Eq => "Equality",
+                    Relation::Ne => "Unequality",
+                    Relation::Lt => "StrictLessThan",
+                    Relation::Le => "LessThan",
+                    Relation::Gt => "StrictGreaterThan",
+                    Relation::Ge => "GreaterThan",
+                };
+                join(name, parts)
+            }
+            Node::Chain(_) => join("And", &self.distinct(parts)),
+            Node::Not(_) => join("Not", parts),
+        }
+    }
+}
+
+/// A term of a sum, as far as its place in the sum depends on it.
+struct Monomial<'a> {
+    /// Base, with what orders bases, and exponent.
+    powers: Vec<((u8, &'a str), RBig)>,
+    coefficient: RBig,
+    /// There is nothing else to it than the coefficient.
+    exact: bool,
+}
+
+/// Lexicographic by the exponents of the bases in order, the greatest first; then by coefficient.
+fn compare(a: &Monomial<'_>, b: &Monomial<'_>) -> Ordering {
+    let (mut left, mut right) = (a.powers.iter().peekable(), b.powers.iter().peekable());
+    loop {
+        // The sign of the first exponent in which they differ.
+        let (ours, theirs) = match (left.peek(), right.peek()) {
+            (None, None) => break,
+            (Some((_, exponent)), None) => (exponent.clone(), RBig::ZERO),
+            (None, Some((_, exponent))) => (RBig::ZERO, exponent.clone()),
+            (Some((mine, ours)), Some((other, theirs))) => match mine.cmp(other) {
+                Ordering::Equal => (ours.clone(), theirs.clone()),
+                Ordering::Less => (ours.clone(), RBig::ZERO),
+                Ordering::Greater => (RBig::ZERO, theirs.clone()),
+            },
+        };
+        if ours != theirs {
+            return theirs.cmp(&ours);
+        }
+        left.next();
+        right.next();
+    }
+    b.exact.cmp(&a.exact).then_with(|| a.coefficient.cmp(&b.coefficient))
+}
+
+/// What a node is made of. Sums in sums and products in products are opened up.
+fn flattened(arena: &Arena, id: Id) -> Vec<Id> {
+    let same = |part: Id| {
+        matches!(
+            (arena.node(id), arena.node(part)),
+            (Node::Add(_), Node::Add(_)) | (Node::Mul(_), Node::Mul(_))
+        )
+    };
+    let (mut parts, mut opened) = (Vec::new(), 0);
+    let mut waiting: Vec<Id> = arena.children(id).collect();
+    waiting.reverse();
+    while let Some(part) = waiting.pop() {
+        // Shared nodes could make this endless; past the limit they stay closed.
+        if same(part) && opened < MAX_NODES {
+            let start = waiting.len();
+            waiting.extend(arena.children(part));
+            opened += 1 + waiting.len() - start;
+            waiting[start..].reverse();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+/// A terminating decimal in digits, with a decimal point; anything else as a fraction.
+fn decimal(value: &RBig) -> String {
+    let denominator = value.denominator();
+    if denominator.bit_len() > MAX_DECIMAL_BITS {
+        return value.to_string();
+    }
+    let (ten, five, two) = (UBig::from(10u8), UBig::from(5u8), UBig::from(2u8));
+    let (mut rest, mut twos, mut fives) = (denominator.clone(), 0usize, 0usize);
+    while &rest % &two == UBig::ZERO {
+        rest /= &two;
+        twos += 1;
+    }
+    while &rest % &five == UBig::ZERO {
+        rest /= &five;
+        fives += 1;
+    }
+    if rest != UBig::ONE {
+        return value.to_string();
+    }
+    let places = twos.max(fives);
+    let scaled = value.numerator().unsigned_abs() * ten.pow(places) / denominator;
+    let digits = format!("{scaled:0>width$}", scaled = scaled.to_string(), width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    let sign = if value.is_negative() { "-" } else { "" };
+    format!("{sign}{whole}.{}", if fraction.is_empty() { "0" } else { fraction })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::reward::wire::from_wire;
+
+    /// Prints nodes given as `kind:data:children`, separated by spaces.
+    fn printed(nodes: &str) -> (String, String) {
+        let nodes: Vec<_> = nodes
+            .split(' ')
+            .map(|node| {
+                let mut fields = node.splitn(3, ':');
+                let mut field = || fields.next().unwrap_or("").to_string();
+                let (kind, data, kids) = (field(), field(), field());
+                let kids = kids.split(',').filter(|kid| !kid.is_empty());
+                (kind, data, kids.map(|kid| kid.parse().unwrap()).collect())
+            })
+            .collect();
+        let (arena, root) = from_wire(&nodes).unwrap();
+        (to_str(&arena, root), to_srepr(&arena, root))
+    }
+
+    /// The right column is what sympy prints for such an expression.
+    #[test]
+    fn as_sympy_would() {
+        for (nodes, expected) in [
+            ("number:1 number:2 number:-1 pow::1,2 mul::0,3", "1/2"),
+            ("number:-1 number:7 mul::0,1", "-7"),
+            ("decimal:69/10", "6.9"),
+            ("decimal:-8", "-8.0"),
+            ("decimal:1/40", "0.025"),
+            ("number:5 number:-3 add::0,1", "-3 + 5"),
+            ("symbol:x number:1 number:3 add::1,2 pow::0,3", "x**(1 + 3)"),
+            ("symbol:a symbol:b symbol:c number:-1 pow::2,3 add::0,1 mul::5,4", "(a + b)/c"),
+            ("symbol:x number:2 pow::0,1 mul::1,0 number:1 add::4,3,2", "x**2 + 2*x + 1"),
+            ("symbol:theta symbol:x number:-1 mul::2,0 add::1,3", "-theta + x"),
+            ("number:1 symbol:x number:-1 mul::2,1 add::0,3", "1 - x"),
+            ("symbol:y number:-1 mul::1,0 number:2 mul::3,0 add::4,2,2", "-y - y + 2*y"),
+            ("constant:pi number:2 number:-1 pow::1,2 mul::0,3", "pi/2"),
+            ("number:2 number:1/2 pow::0,1 number:3 mul::3,2", "3*sqrt(2)"),
+            ("symbol:x number:-1/2 pow::0,1", "1/sqrt(x)"),
+            ("symbol:x number:1/3 pow::0,1", "x**(1/3)"),
+            ("number:-2 symbol:n pow::0,1", "(-2)**n"),
+            ("constant:E number:3 pow::0,1", "exp(3)"),
+            ("symbol:x constant:E apply:log:0,1", "log(x, E)"),
+            ("number:3 number:1 number:2 set::0,1,2,1", "{1, 2, 3}"),
+            ("number:0 number:1 interval:(]:0,1", "Interval.Lopen(0, 1)"),
+            ("symbol:k number:1 relation:Eq:0,1", "Eq(k, 1)"),
+            ("symbol:x number:1 relation:<=:1,0", "1 <= x"),
+            (
+                "symbol:k number:2 pow::0,1 number:1 number:10 bind:Sum:2,0,3,4",
+                "Sum(k**2, (k, 1, 10))",
+            ),
+            ("symbol:x bind:Integral:0,0", "Integral(x, x)"),
+            ("symbol:a symbol:x number:3 bind:Limit+:0,1,2", "Limit(a, x, 3, dir='+')"),
+            ("number:1 number:2 matrix:1x2:0,1", "Matrix([[1, 2]])"),
+            ("number:20 percent::0", "20*(1/100)"),
+            ("number:128 number:10 number:300 pow::1,2 mul::0,3", "128*10**300"),
+            ("symbol:a number:1 tuple::0,1", "(a, 1)"),
+        ] {
+            assert_eq!(printed(nodes).0, expected, "{nodes}");
+        }
+    }
+
+    #[test]
+    fn structure_ignores_order_but_not_kind() {
+        let sum = printed("symbol:x number:1 add::0,1").1;
+        assert_eq!(sum, "Add(Integer(1), Symbol(\"x\"))");
+        assert_eq!(printed("number:1 symbol:x add::0,1").1, sum);
+        assert_ne!(printed("number:13").1, printed("symbol:13").1);
+        assert_ne!(printed("number:1/2").1, printed("decimal:1/2").1);
+    }
+
+    #[test]
+    fn shared_nodes_do_not_make_text_explode() {
+        let mut nodes = vec![("symbol".to_string(), "x".to_string(), vec![])];
+        for i in 0..4000 {
+            let kind = ["add", "mul", "tuple"][i as usize % 3];
+            nodes.push((kind.to_string(), String::new(), vec![i, i]));
+        }
+        let (arena, root) = from_wire(&nodes).unwrap();
+        assert!(to_str(&arena, root).len() < 3 * MAX_TEXT);
+        assert!(to_srepr(&arena, root).len() < 3 * MAX_TEXT);
+    }
+}
