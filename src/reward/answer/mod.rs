@@ -33,7 +33,8 @@ pub fn compare(
         return first;
     }
     let second = compare_as_spelled(gold, pred, conventions, Some(()), budget);
-    if second.0.is_equal() { second } else { first }
+    // Respelled answers that could not be told apart are not known to differ.
+    if second.0 == Outcome::NotEqual { first } else { second }
 }
 
 /// The comparison with the prediction's letters in its own case, or in the gold's.

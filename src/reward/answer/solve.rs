@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use dashu_ratio::RBig;
 
 use super::real_set::Piece;
-use super::{Comparison, tree};
+use super::{Comparison, Kind, tree};
 use crate::reward::expr::{Arena, Function, Id, NameId, Node, Relation};
 
 impl Comparison<'_> {
@@ -56,10 +56,14 @@ impl Comparison<'_> {
             let equal = self.solve(Relation::Eq, left, right, variable, depth + 1)?;
             return Some(self.complement(&equal));
         }
-        // x alone on one side is the usual case, and its bound may be any number.
-        let zero = self.arena.integer(0);
         let alone =
             |arena: &Arena, id| matches!(arena.node(id), Node::Symbol(name) if name == variable);
+        if sign == Relation::Eq && self.kind(right) == Kind::Set {
+            // x = ±2, or x in a set.
+            return if alone(&self.arena, left) { self.pieces(right) } else { None };
+        }
+        // x alone on one side is the usual case, and its bound may be any number.
+        let zero = self.arena.integer(0);
         let (roots, signs) = if alone(&self.arena, left) && !mentions(&self.arena, right) {
             (vec![right], vec![Ordering::Less, Ordering::Greater])
         } else if alone(&self.arena, right) && !mentions(&self.arena, left) {
