@@ -138,7 +138,8 @@ impl Comparison<'_> {
                 }
             }
             all = all.and(|| found);
-            if all == Outcome::NotEqual {
+            // Looking further would only take time, in deep sets very much of it.
+            if !all.is_equal() {
                 return all;
             }
         }

@@ -187,7 +187,7 @@ impl Comparison<'_> {
     }
 
     /// The same number, written shortly if it is rational.
-    fn tidy(&mut self, id: Id) -> Id {
+    pub(super) fn tidy(&mut self, id: Id) -> Id {
         match self.rational(id) {
             Some(value) => self.arena.exact(value),
             None => id,
