@@ -16,7 +16,7 @@ const LARGE_ARENA: usize = 512;
 impl Comparison<'_> {
     /// Whether two scalars are equal, exactly.
     pub(super) fn exactly(&mut self, a: Id, b: Id) -> Outcome {
-        self.apart(a, b, |arena, a, b, budget| algebra::equal(arena, a, b, budget))
+        self.apart(a, b, algebra::equal)
     }
 
     /// The rational value of a scalar without variables.
@@ -30,7 +30,7 @@ impl Comparison<'_> {
 
     /// How two real numbers compare.
     pub(super) fn order(&mut self, a: Id, b: Id) -> Option<Ordering> {
-        self.apart(a, b, |arena, a, b, budget| algebra::order(arena, a, b, budget))
+        self.apart(a, b, algebra::order)
     }
 
     fn apart<T>(&mut self, a: Id, b: Id, ask: impl FnOnce(&Arena, Id, Id, &mut Budget) -> T) -> T {
