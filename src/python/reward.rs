@@ -14,7 +14,7 @@ use super::call::run;
 use super::error::Failure;
 use super::tensor::TensorView;
 use crate::Error;
-use crate::reward::checker::{Answer, Candidate, Checker, Profile, Settings, Verdict};
+use crate::reward::{Answer, Candidate, Checker, Profile, Settings, Verdict};
 use crate::reward::config::{
     Boxed, ExprTarget, Extraction, Fallback, LatexTarget, Normalization, Reading, StringsTarget,
     Target,
@@ -165,8 +165,8 @@ fn settings(given: &Bound<'_, PyDict>) -> PyResult<Settings> {
             "profile" => {}
             "reading_gold" => settings.reading_gold = value.extract::<PyReading>()?.get()?,
             "reading_pred" => settings.reading_pred = value.extract::<PyReading>()?.get()?,
-            "float_rounding" => settings.float_rounding = value.extract()?,
-            "numeric_precision" => settings.numeric_precision = value.extract()?,
+            "float_rounding" => settings.conventions.float_rounding = value.extract()?,
+            "numeric_precision" => settings.conventions.numeric_precision = value.extract()?,
             "work" => settings.work = value.extract()?,
             _ => match Settings::FLAGS.iter().find(|(name, _)| *name == key) {
                 Some((_, flag)) => *flag(&mut settings) = value.extract()?,
@@ -188,8 +188,8 @@ pub(crate) fn checker_defaults(py: Python<'_>, profile: String) -> PyResult<Boun
     given.set_item("profile", profile)?;
     let mut settings = settings(&given)?;
     let defaults = PyDict::new(py);
-    defaults.set_item("float_rounding", settings.float_rounding)?;
-    defaults.set_item("numeric_precision", settings.numeric_precision)?;
+    defaults.set_item("float_rounding", settings.conventions.float_rounding)?;
+    defaults.set_item("numeric_precision", settings.conventions.numeric_precision)?;
     defaults.set_item("work", settings.work)?;
     for (name, flag) in Settings::FLAGS {
         defaults.set_item(name, *flag(&mut settings))?;
@@ -222,6 +222,7 @@ fn name(reason: Reason) -> &'static str {
         Reason::TooLarge => "too_large",
         Reason::Undecided => "undecided",
         Reason::Undefined => "undefined",
+        Reason::Syntax => "syntax",
         Reason::Gold => "gold",
         Reason::Response => "response",
     }

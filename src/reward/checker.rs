@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::budget::DEFAULT_WORK;
+use super::answer;
+use super::budget::{Budget, DEFAULT_WORK};
 use super::config::Reading;
-use super::expr::Arena;
-use super::latex::Parsed;
-use super::verdict::{Outcome, Reason};
-use super::{print, wire};
+use super::conventions::Conventions;
+use super::latex::Dialect;
+use super::read::{Answer, Candidate, read};
+use super::verdict::{Outcome, Reason, Rule};
 use crate::parallel;
 
 /// By whose conventions answers are the same.
@@ -31,20 +32,16 @@ impl Profile {
 /// Everything that a verdict depends on, besides the two texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
+    /// Whose conventions these began as.
+    pub profile: Profile,
     /// How a gold answer is read.
     pub reading_gold: Reading,
     /// How a response is read.
     pub reading_pred: Reading,
-    /// By whose conventions answers are the same.
-    pub profile: Profile,
-    /// Decimal places to which the `math_verify` profile rounds.
-    pub float_rounding: u32,
-    /// Digits to which the `math_verify` profile evaluates.
-    pub numeric_precision: u32,
-    /// Whether variables matter by name; otherwise by position.
-    pub strict_variables: bool,
-    /// Whether a relation in the response may equal a set in the gold.
-    pub allow_set_relation_comp: bool,
+    /// How LaTeX is understood.
+    pub dialect: Dialect,
+    /// When answers are the same.
+    pub conventions: Conventions,
     /// Work units for one comparison.
     pub work: u64,
 }
@@ -55,77 +52,41 @@ type Flag = fn(&mut Settings) -> &mut bool;
 impl Settings {
     /// The settings that Python passes as keyword arguments, by name.
     pub const FLAGS: &[(&'static str, Flag)] = &[
-        ("strict_variables", |settings| &mut settings.strict_variables),
-        ("allow_set_relation_comp", |settings| &mut settings.allow_set_relation_comp),
+        ("strict_variables", |settings| &mut settings.conventions.strict_variables),
+        ("allow_set_relation_comp", |settings| &mut settings.conventions.allow_set_relation_comp),
+        ("numeric_shortcut", |settings| &mut settings.conventions.numeric_shortcut),
+        ("percent_as_number", |settings| &mut settings.conventions.percent_as_number),
+        ("sets_are_not_tuples", |settings| &mut settings.conventions.sets_are_not_tuples),
+        ("duplicates_count", |settings| &mut settings.conventions.duplicates_count),
+        ("reject_false_equations", |settings| &mut settings.conventions.reject_false_equations),
+        ("same_solutions", |settings| &mut settings.conventions.same_solutions),
+        ("numeric_equations_alike", |settings| &mut settings.conventions.numeric_equations_alike),
+        ("free_chains", |settings| &mut settings.conventions.free_chains),
+        ("words_have_values", |settings| &mut settings.conventions.words_have_values),
+        ("bound_names", |settings| &mut settings.conventions.bound_names),
+        ("lowercase", |settings| &mut settings.dialect.lowercase),
+        ("lenient", |settings| &mut settings.dialect.lenient),
+        ("proper_mixed_numbers", |settings| &mut settings.dialect.proper_mixed_numbers),
+        ("keep_bases", |settings| &mut settings.dialect.keep_bases),
+        ("imaginary_i", |settings| &mut settings.dialect.imaginary_i),
+        ("degrees", |settings| &mut settings.dialect.degrees),
+        ("ratios", |settings| &mut settings.dialect.ratios),
     ];
 
     /// The defaults of a profile.
     pub fn new(profile: Profile) -> Self {
+        let (dialect, conventions) = match profile {
+            Profile::MathVerify => (Dialect::MATH_VERIFY, Conventions::math_verify()),
+            Profile::Strict => (Dialect::STRICT, Conventions::strict()),
+        };
         Self {
+            profile,
             reading_gold: Reading::default(),
             reading_pred: Reading::default(),
-            profile,
-            float_rounding: 6,
-            numeric_precision: 15,
-            strict_variables: true,
-            allow_set_relation_comp: false,
+            dialect,
+            conventions,
             work: DEFAULT_WORK,
         }
-    }
-}
-
-/// What stood at the place that an answer was read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// LaTeX.
-    Latex,
-    /// A plain number.
-    Number,
-    /// Plain arithmetic.
-    Arithmetic,
-    /// One of the strings asked for.
-    Choice,
-}
-
-impl Source {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Latex => "latex",
-            Self::Number => "number",
-            Self::Arithmetic => "arithmetic",
-            Self::Choice => "choice",
-        }
-    }
-}
-
-/// One reading of an answer.
-#[derive(Debug, Clone)]
-pub enum Candidate {
-    /// Understood.
-    Parsed(Parsed),
-    /// Only found, or one of the strings asked for.
-    Text(String),
-}
-
-/// What was read from a text, best first; nothing if the text has no answer.
-#[derive(Debug, Clone, Default)]
-pub struct Answer {
-    /// The readings. With [`super::config::Fallback::FirstMatch`] the last is the extracted text.
-    pub candidates: Vec<Candidate>,
-    /// The text that the answer was read from.
-    pub extracted: Option<String>,
-    /// What stood there.
-    pub source: Option<Source>,
-}
-
-impl Answer {
-    /// Its first reading, as a person would write it.
-    pub fn printed(&self) -> Option<String> {
-        self.candidates.first().map(|candidate| match candidate {
-            Candidate::Parsed(parsed) => print::to_str(&parsed.arena, parsed.root),
-            Candidate::Text(text) => text.clone(),
-        })
     }
 }
 
@@ -163,54 +124,54 @@ impl Checker {
 
     /// Reads a gold answer, which need not be delimited.
     pub fn parse_gold(&self, text: &str) -> Answer {
-        self.parse(text)
+        if has_dollar(text) {
+            return read(text, &self.settings.reading_gold, self.settings.dialect);
+        }
+        read(&format!("${text}$"), &self.settings.reading_gold, self.settings.dialect)
     }
 
     /// Reads the answer of a response.
     pub fn parse(&self, text: &str) -> Answer {
-        let boxed = text.rfind("\\boxed{").and_then(|at| text.get(at + "\\boxed{".len()..));
-        let extracted = boxed.and_then(|rest| rest.split('}').next()).unwrap_or(text);
-        let extracted = extracted.trim().trim_matches('$').trim();
-        if extracted.is_empty() {
-            return Answer::default();
-        }
-        let mut candidates = vec![Candidate::Text(extracted.to_string())];
-        if let Some(value) = wire::rational(extracted) {
-            let mut arena = Arena::new();
-            let root = arena.exact(value);
-            candidates.insert(0, Candidate::Parsed(Parsed { arena, root, complex: false }));
-        }
-        let source = match candidates.len() {
-            _ if boxed.is_some() || text.contains('$') => Source::Latex,
-            2 => Source::Number,
-            _ => Source::Arithmetic,
-        };
-        Answer { candidates, extracted: Some(extracted.to_string()), source: Some(source) }
+        read(text, &self.settings.reading_pred, self.settings.dialect)
     }
 
     /// Compares what was read: any reading of the gold with any of the response.
+    pub fn outcome(&self, gold: &Answer, pred: &Answer) -> (Outcome, Rule) {
+        let mut best = None;
+        for gold in &gold.candidates {
+            for pred in &pred.candidates {
+                let found = match (gold, pred) {
+                    (Candidate::Parsed(gold), Candidate::Parsed(pred)) => {
+                        let mut budget = Budget::new(self.settings.work);
+                        answer::compare(gold, pred, &self.settings.conventions, &mut budget)
+                    }
+                    (Candidate::Text(gold), Candidate::Text(pred)) => {
+                        let (gold, pred) = (gold.trim(), pred.trim());
+                        (Outcome::from_bool(!gold.is_empty() && gold == pred), Rule::Text)
+                    }
+                    // What was understood is not compared with what was not.
+                    _ => continue,
+                };
+                match (found.0, best) {
+                    (Outcome::Equal, _) => return found,
+                    // That formulas are written differently says nothing, if they were understood.
+                    (_, Some((_, held))) if held != Rule::Text => {}
+                    _ => best = Some(found),
+                }
+            }
+        }
+        best.unwrap_or_else(|| {
+            let reason = if gold.candidates.is_empty() { Reason::Gold } else { Reason::Response };
+            (Outcome::Unknown(reason), Rule::Text)
+        })
+    }
+
+    /// As [`Self::outcome`], with what was looked at.
     pub fn compare(&self, gold: &Answer, pred: &Answer) -> Verdict {
-        let printed = |answer: &Answer| -> Vec<String> {
-            answer
-                .candidates
-                .iter()
-                .map(|candidate| match candidate {
-                    Candidate::Parsed(parsed) => print::to_srepr(&parsed.arena, parsed.root),
-                    Candidate::Text(text) => text.trim().to_string(),
-                })
-                .collect()
-        };
-        let outcome = if gold.candidates.is_empty() {
-            Outcome::Unknown(Reason::Gold)
-        } else if pred.candidates.is_empty() {
-            Outcome::Unknown(Reason::Response)
-        } else {
-            let golds = printed(gold);
-            Outcome::from_bool(printed(pred).iter().any(|pred| golds.contains(pred)))
-        };
+        let (outcome, rule) = self.outcome(gold, pred);
         Verdict {
             outcome,
-            rule: "text",
+            rule: rule.name(),
             extracted: pred.extracted.clone(),
             gold: gold.printed(),
             pred: pred.printed(),
@@ -237,7 +198,7 @@ impl Checker {
         threads: Option<usize>,
     ) -> Vec<f32> {
         self.each(responses, golds, threads, |golds, pred| {
-            let equal = golds.iter().any(|gold| self.compare(gold, pred).outcome.is_equal());
+            let equal = golds.iter().any(|gold| self.outcome(gold, pred).0.is_equal());
             f32::from(u8::from(equal))
         })
     }
@@ -310,7 +271,7 @@ impl Checker {
                 groups.push(-1);
                 continue;
             }
-            let same = |leader: &&Answer| self.compare_both(leader, answer).outcome.is_equal();
+            let same = |leader: &&Answer| self.same(leader, answer);
             let group = leaders.iter().position(same).unwrap_or_else(|| {
                 leaders.push(answer);
                 leaders.len() - 1
@@ -325,17 +286,28 @@ impl Checker {
         if answer.candidates.is_empty() { self.parse_gold(text) } else { answer }
     }
 
+    fn same(&self, a: &Answer, b: &Answer) -> bool {
+        self.outcome(a, b).0.is_equal() || self.outcome(b, a).0.is_equal()
+    }
+
     fn compare_both(&self, a: &Answer, b: &Answer) -> Verdict {
         let verdict = self.compare(a, b);
         if verdict.outcome.is_equal() {
             return verdict;
         }
-        let mirrored = self.compare(b, a);
-        match mirrored.outcome {
-            Outcome::Equal => Verdict { outcome: Outcome::Equal, rule: mirrored.rule, ..verdict },
+        match self.outcome(b, a) {
+            (Outcome::Equal, rule) => {
+                Verdict { outcome: Outcome::Equal, rule: rule.name(), ..verdict }
+            }
             _ => verdict,
         }
     }
+}
+
+/// Whether a text has a dollar sign that is not escaped.
+fn has_dollar(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(b'$', bytes).any(|at| at == 0 || bytes[at - 1] != b'\\')
 }
 
 /// The results of a job for 0, 1, .. in order, computed on at most so many threads.

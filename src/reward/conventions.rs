@@ -29,7 +29,7 @@ pub enum LetterCase {
 pub struct Conventions {
     /// Variables keep their names. False: the prediction's variables are renamed to the gold's, in
     /// order of appearance, if there are as many. Default true: `x + 1` does not answer `y + 1`.
-    pub strict: bool,
+    pub strict_variables: bool,
     /// Places after the point to which decimals are compared. Default 6.
     pub float_rounding: u32,
     /// Digits to which the difference of two irrational numbers is computed before it counts as
@@ -73,7 +73,7 @@ impl Conventions {
     /// Math-Verify's verdicts, wrong ones included.
     pub fn math_verify() -> Self {
         Self {
-            strict: true,
+            strict_variables: true,
             float_rounding: 6,
             numeric_precision: 15,
             allow_set_relation_comp: false,
@@ -95,7 +95,7 @@ impl Conventions {
     /// The truth, as far as it goes.
     pub fn strict() -> Self {
         Self {
-            strict: true,
+            strict_variables: true,
             float_rounding: 6,
             numeric_precision: 15,
             allow_set_relation_comp: true,

@@ -21,4 +21,6 @@ pub mod print;
 mod verdict;
 pub mod wire;
 
+pub use checker::{Checker, Profile, Settings, Verdict};
+pub use read::{Answer, Candidate};
 pub use verdict::{Outcome, Reason, Rule};

@@ -8,19 +8,71 @@ use super::extract::{self, Found, Match, Piece};
 use super::latex::{self, Dialect, Parsed};
 use super::normalize;
 use super::plain;
+use super::print;
 use super::verdict::Reason;
 
-/// What a text gives as its answer. Any of these may be meant.
+/// What stood at the place that an answer was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// LaTeX.
+    Latex,
+    /// A plain number.
+    Number,
+    /// Plain arithmetic.
+    Arithmetic,
+    /// One of the strings asked for.
+    Choice,
+}
+
+impl Source {
+    fn of(found: &Found) -> Self {
+        match found {
+            Found::Latex(_) => Self::Latex,
+            Found::Number { .. } => Self::Number,
+            Found::Arithmetic(_) => Self::Arithmetic,
+            Found::Choice(_) => Self::Choice,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latex => "latex",
+            Self::Number => "number",
+            Self::Arithmetic => "arithmetic",
+            Self::Choice => "choice",
+        }
+    }
+}
+
+/// One reading of an answer.
+#[derive(Debug, Clone)]
+pub enum Candidate {
+    /// Understood.
+    Parsed(Parsed),
+    /// Only found, or one of the strings asked for.
+    Text(String),
+}
+
+/// What was read from a text, best first; nothing if the text has no answer.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
-    /// What was understood.
-    pub parsed: Option<Parsed>,
-    /// What was found, as text: for comparison with other text, and to be shown.
-    pub text: Option<String>,
-    /// A string that was asked for, as in multiple choice.
-    pub choice: Option<String>,
-    /// Why the first place found was not understood.
-    pub reason: Option<Reason>,
+    /// The readings. With [`super::config::Fallback::FirstMatch`] the last is the extracted text.
+    pub candidates: Vec<Candidate>,
+    /// The text that the answer was read from.
+    pub extracted: Option<String>,
+    /// What stood there.
+    pub source: Option<Source>,
+}
+
+impl Answer {
+    /// Its first reading, as a person would write it.
+    pub fn printed(&self) -> Option<String> {
+        self.candidates.first().map(|candidate| match candidate {
+            Candidate::Parsed(parsed) => print::to_str(&parsed.arena, parsed.root),
+            Candidate::Text(text) => text.clone(),
+        })
+    }
 }
 
 /// Reads a text's answer.
@@ -30,32 +82,26 @@ pub fn read(text: &str, reading: &Reading, dialect: Dialect) -> Answer {
         let Some(target) = reading.targets.get(found.target) else {
             return ControlFlow::Continue(());
         };
-        let understood = match understand(text, &found, target, dialect) {
-            Understood::Parsed(parsed, shown) => {
-                answer.text.get_or_insert(shown);
-                answer.parsed = Some(parsed);
-                true
-            }
-            Understood::Choice(choice, shown) => {
-                answer.text.get_or_insert(shown);
-                answer.choice = Some(choice);
-                true
-            }
-            Understood::Not(reason, shown) => {
-                if !shown.is_empty() {
-                    answer.text.get_or_insert(shown);
-                }
-                answer.reason.get_or_insert(reason);
-                false
-            }
+        let source = Source::of(&found.found);
+        let (candidate, shown) = match understand(text, &found, target, dialect) {
+            Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
+            Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
+            Understood::Not(_, shown) => (None, shown),
         };
+        // What is shown, and compared as text, is the first place found, understood or not.
+        if answer.extracted.is_none() && !shown.is_empty() {
+            answer.extracted = Some(shown);
+            answer.source = Some(source);
+        }
+        let understood = candidate.is_some();
+        answer.candidates.extend(candidate);
         match understood || reading.extraction == Extraction::FirstMatch {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
-    if reading.fallback == Fallback::NoFallback {
-        answer.text = None;
+    if let (Fallback::FirstMatch, Some(text)) = (reading.fallback, &answer.extracted) {
+        answer.candidates.push(Candidate::Text(text.clone()));
     }
     answer
 }

@@ -78,3 +78,26 @@ pub enum Rule {
     /// Text compared as text.
     Text,
 }
+
+impl Rule {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Identical => "identical",
+            Rule::Exact => "exact",
+            Rule::Decimal => "decimal",
+            Rule::Small => "small",
+            Rule::Percent => "percent",
+            Rule::Word => "word",
+            Rule::Matrix => "matrix",
+            Rule::Tuple => "tuple",
+            Rule::FiniteSet => "finite_set",
+            Rule::RealSet => "real_set",
+            Rule::Relation => "relation",
+            Rule::Solutions => "solutions",
+            Rule::FalseEquation => "false_equation",
+            Rule::Kind => "kind",
+            Rule::Text => "text",
+        }
+    }
+}

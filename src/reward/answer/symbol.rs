@@ -36,7 +36,7 @@ impl Comparison<'_> {
             golden = tree::replace(&mut self.arena, golden, self.budget, lower_case)?;
             predicted = tree::replace(&mut self.arena, predicted, self.budget, lower_case)?;
         }
-        if !self.conventions.strict {
+        if !self.conventions.strict_variables {
             let old = tree::variables(&self.arena, predicted);
             let new = tree::variables(&self.arena, golden);
             if old.len() == new.len() {
