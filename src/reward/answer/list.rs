@@ -65,7 +65,7 @@ impl Comparison<'_> {
     fn finite_sets(&mut self, gold: Elements, pred: Elements) -> Outcome {
         match (gold.ordered, pred.ordered) {
             (true, true) => self.in_order(&gold.ids, &pred.ids),
-            (false, false) => self.in_any_order(gold.ids, pred.ids),
+            (false, false) => self.in_any_order(gold, pred),
             (golden, _) if self.conventions.sets_are_not_tuples => {
                 let set = if golden { &pred.ids } else { &gold.ids };
                 // What repeats elements or gives them names was no set, but a list.
@@ -87,7 +87,7 @@ impl Comparison<'_> {
                     Err(reason) => Outcome::Unknown(reason),
                 }
             }
-            (false, true) => self.in_any_order(gold.ids, pred.ids),
+            (false, true) => self.in_any_order(gold, pred),
         }
     }
 
@@ -104,12 +104,15 @@ impl Comparison<'_> {
 
     /// Each gold element has a predicted one of its own; predicted ones left over repeat some gold
     /// element. Sameness hardly ever fails to be transitive, so that taking the first match will do.
-    fn in_any_order(&mut self, gold: Vec<Id>, pred: Vec<Id>) -> Outcome {
+    fn in_any_order(&mut self, gold: Elements, pred: Elements) -> Outcome {
         let count = self.conventions.duplicates_count;
-        let prepared = if count { Ok((gold, pred)) } else { self.distinct_pair(gold, pred) };
-        let (gold, pred) = match prepared {
-            Ok(pair) => pair,
-            Err(reason) => return Outcome::Unknown(reason),
+        let mut counted = |elements: Elements| match count || elements.ordered {
+            true => Ok(elements.ids),
+            false => self.distinct(elements.ids),
+        };
+        let (gold, pred) = match (counted(gold), counted(pred)) {
+            (Ok(gold), Ok(pred)) => (gold, pred),
+            (Err(reason), _) | (_, Err(reason)) => return Outcome::Unknown(reason),
         };
         if !count && gold.len() != pred.len() || gold.len() > pred.len() {
             return Outcome::NotEqual;
@@ -135,7 +138,8 @@ impl Comparison<'_> {
                 }
             }
             all = all.and(|| found);
-            if all == Outcome::NotEqual {
+            // Looking further would only take time, in deep sets very much of it.
+            if !all.is_equal() {
                 return all;
             }
         }
@@ -152,10 +156,6 @@ impl Comparison<'_> {
             all = all.and(|| found);
         }
         all
-    }
-
-    fn distinct_pair(&mut self, a: Vec<Id>, b: Vec<Id>) -> Result<(Vec<Id>, Vec<Id>), Reason> {
-        Ok((self.distinct(a)?, self.distinct(b)?))
     }
 
     /// Elements without those that are written twice.
@@ -181,7 +181,8 @@ impl Comparison<'_> {
     fn unions_as_written(&mut self, gold: Id, pred: Id) -> Outcome {
         match (self.arena.node(gold), self.arena.node(pred)) {
             (Node::Union(a), Node::Union(b)) => {
-                let (a, b) = (self.arena.kids(a).to_vec(), self.arena.kids(b).to_vec());
+                let parts = |kids| Elements { ids: self.arena.kids(kids).to_vec(), ordered: false };
+                let (a, b) = (parts(a), parts(b));
                 match self.in_any_order(a, b) {
                     Outcome::NotEqual => Outcome::Unknown(Reason::Undecided),
                     outcome => outcome,

@@ -1,7 +1,7 @@
 //! Matrices, entry by entry.
 
-use super::Comparison;
-use crate::reward::budget::MAX_MATRIX;
+use super::{Comparison, tree};
+use crate::reward::budget::{MAX_MATRIX, MAX_NODES};
 use crate::reward::expr::{Function, Id, Node};
 use crate::reward::verdict::{Outcome, Reason, Rule};
 
@@ -134,7 +134,13 @@ impl Comparison<'_> {
                     let right = *b.entries.get((k * b.columns + column) as usize)?;
                     terms.push(self.arena.mul(&[left, right]));
                 }
-                entries.push(self.arena.add(&terms));
+                let entry = self.arena.add(&terms);
+                let entry = self.tidy(entry);
+                // Sums of products of sums share parts, but not without end.
+                if tree::parts(&self.arena, entry).len() > MAX_NODES / 4 {
+                    return None;
+                }
+                entries.push(entry);
             }
         }
         Some(Entries { rows: a.rows, columns: b.columns, entries })

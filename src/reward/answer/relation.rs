@@ -11,6 +11,9 @@ use crate::reward::verdict::{Outcome, Rule};
 
 type Sides = (Relation, Id, Id);
 
+/// Work units for one pair of relations: expressions are built and tried at points.
+const RELATION: u64 = 4096;
+
 impl Comparison<'_> {
     /// Whether it says that things are equal: an equation or a chain of them.
     pub(super) fn is_equation(&self, id: Id) -> bool {
@@ -186,6 +189,9 @@ impl Comparison<'_> {
                 }
             }
             all = all.and(|| found);
+            if !all.is_equal() {
+                break;
+            }
         }
         all
     }
@@ -205,6 +211,9 @@ impl Comparison<'_> {
 
     /// Compares two single relations.
     fn relation(&mut self, gold: Sides, mut pred: Sides) -> Outcome {
+        if let Err(reason) = self.budget.charge(RELATION) {
+            return Outcome::Unknown(reason);
+        }
         if self.conventions.bound_names {
             pred = self.with_golds_arguments(gold, pred);
         }
@@ -287,7 +296,7 @@ impl Comparison<'_> {
             return false;
         }
         let mut holds = |id| self.exactly(id, zero).is_equal();
-        if !first && !(holds(gold) && holds(pred)) {
+        if !(first || holds(gold) && holds(pred)) {
             return false;
         }
         [sides.0, sides.1].into_iter().all(|side| {
@@ -481,12 +490,11 @@ impl Comparison<'_> {
             let (gold, pred) = if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
             return by_solutions(self.same_pieces(&gold, &pred));
         }
-        if self.conventions.free_chains {
-            if let Some(pieces) = self.any_of(set) {
-                let (gold, pred) =
-                    if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
-                return by_solutions(self.same_pieces(&gold, &pred));
-            }
+        if self.conventions.free_chains
+            && let Some(pieces) = self.any_of(set)
+        {
+            let (gold, pred) = if relation_is_gold { (solved, pieces) } else { (pieces, solved) };
+            return by_solutions(self.same_pieces(&gold, &pred));
         }
         match self.points(&solved) {
             Some(solved) => {

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use dashu_ratio::RBig;
 
 use super::real_set::Piece;
-use super::{Comparison, tree};
+use super::{Comparison, Kind, tree};
 use crate::reward::expr::{Arena, Function, Id, NameId, Node, Relation};
 
 impl Comparison<'_> {
@@ -45,24 +45,25 @@ impl Comparison<'_> {
             return None;
         }
         let mentions = |arena: &Arena, id| tree::variables(arena, id).contains(&variable);
-        if let Some(inner) = self.inside_abs(left) {
-            if !mentions(&self.arena, right) {
-                return self.solve_abs(sign, inner, right, variable, depth);
-            }
-        }
-        if let Some(inner) = self.inside_abs(right) {
-            if !mentions(&self.arena, left) {
-                return self.solve_abs(sign.mirrored(), inner, left, variable, depth);
+        for (sign, side, bound) in [(sign, left, right), (sign.mirrored(), right, left)] {
+            if let Some(inner) = self.inside_abs(side)
+                && !mentions(&self.arena, bound)
+            {
+                return self.solve_abs(sign, inner, bound, variable, depth);
             }
         }
         if sign == Relation::Ne {
             let equal = self.solve(Relation::Eq, left, right, variable, depth + 1)?;
             return Some(self.complement(&equal));
         }
-        // x alone on one side is the usual case, and its bound may be any number.
-        let zero = self.arena.integer(0);
         let alone =
             |arena: &Arena, id| matches!(arena.node(id), Node::Symbol(name) if name == variable);
+        if sign == Relation::Eq && self.kind(right) == Kind::Set {
+            // x = ±2, or x in a set.
+            return if alone(&self.arena, left) { self.pieces(right) } else { None };
+        }
+        // x alone on one side is the usual case, and its bound may be any number.
+        let zero = self.arena.integer(0);
         let (roots, signs) = if alone(&self.arena, left) && !mentions(&self.arena, right) {
             (vec![right], vec![Ordering::Less, Ordering::Greater])
         } else if alone(&self.arena, right) && !mentions(&self.arena, left) {
@@ -186,7 +187,7 @@ impl Comparison<'_> {
     }
 
     /// The same number, written shortly if it is rational.
-    fn tidy(&mut self, id: Id) -> Id {
+    pub(super) fn tidy(&mut self, id: Id) -> Id {
         match self.rational(id) {
             Some(value) => self.arena.exact(value),
             None => id,

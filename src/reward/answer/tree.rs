@@ -1,5 +1,7 @@
 //! Walks over expressions: sameness as written, variables, substitution.
 
+use rustc_hash::FxHashSet;
+
 use crate::reward::budget::Budget;
 use crate::reward::expr::{Arena, Constant, Id, Kids, NameId, Node};
 use crate::reward::verdict::Reason;
@@ -46,20 +48,54 @@ fn is_leaf(node: Node) -> bool {
     matches!(node, Node::Number(_) | Node::Constant(_) | Node::Symbol(_) | Node::NumberSet(_))
 }
 
-/// Which nodes an expression consists of, in the arena's order: children before parents.
+/// Which nodes an expression consists of, in the arena's order: children before parents. The work
+/// follows the expression, not the arena around it.
 pub fn parts(arena: &Arena, root: Id) -> Vec<Id> {
-    let mut seen = vec![false; root.index() + 1];
+    let mut seen = FxHashSet::default();
     let mut open = vec![root];
     let mut parts = Vec::new();
     while let Some(id) = open.pop() {
-        if std::mem::replace(&mut seen[id.index()], true) {
-            continue;
+        if seen.insert(id) {
+            parts.push(id);
+            open.extend(arena.children(id));
         }
-        parts.push(id);
-        open.extend(arena.children(id));
     }
     parts.sort_unstable();
     parts
+}
+
+/// Copies what some expressions consist of into an arena of their own.
+pub fn extract(arena: &Arena, roots: [Id; 2]) -> (Arena, [Id; 2]) {
+    let mut ids = parts(arena, roots[0]);
+    ids.extend(parts(arena, roots[1]));
+    ids.sort_unstable();
+    ids.dedup();
+    let mut own = Arena::new();
+    let mut new: Vec<Id> = Vec::with_capacity(ids.len());
+    let moved = |new: &[Id], id: Id| match ids.binary_search(&id) {
+        Ok(place) => new.get(place).copied().unwrap_or_default(),
+        Err(_) => Id::default(),
+    };
+    for &id in &ids {
+        let copy = match arena.node(id) {
+            Node::Number(number) => own.push_number(arena.number(number).clone()),
+            Node::Symbol(name) => own.symbol(arena.name(name)),
+            Node::Call(name, _) => {
+                let kids: Vec<Id> = arena.children(id).map(|kid| moved(&new, kid)).collect();
+                let name = own.intern(arena.name(name));
+                let kids = own.list(&kids);
+                own.push(Node::Call(name, kids))
+            }
+            node if is_leaf(node) => own.push(node),
+            node => {
+                let kids: Vec<Id> = arena.children(id).map(|kid| moved(&new, kid)).collect();
+                with_children(&mut own, node, &kids)
+            }
+        };
+        new.push(copy);
+    }
+    let roots = roots.map(|root| moved(&new, root));
+    (own, roots)
 }
 
 /// The free variables, in order of appearance in the arena.
