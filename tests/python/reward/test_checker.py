@@ -249,8 +249,10 @@ def test_worker_processes():
 
 
 def test_hash_seed_and_threads_do_not_matter():
-    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import test_checker; print(test_checker.digest())"
+    code = """if True:
+        import sys; sys.path.insert(0, sys.argv[1])
+        import test_checker; print(test_checker.digest())
+    """
     digests = set()
     for seed in ("0", "1", "77"):
         done = subprocess.run(
