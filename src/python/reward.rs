@@ -228,6 +228,9 @@ fn name(reason: Reason) -> &'static str {
     }
 }
 
+/// Nodes, and whether variables are complex.
+type PyNodes = (Vec<WireNode>, bool);
+
 /// A parsed answer. Equal to another one of the same structure, up to the order of terms, factors
 /// and elements; and to a sympy object that it converts to.
 #[pyclass(frozen, module = "icpo._core", name = "ParsedAnswer")]
@@ -277,7 +280,7 @@ impl ParsedAnswer {
 
     /// How sympy takes it as an operand.
     fn _sympy_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::to_sympy(slf)
+        slf.py().import("icpo.reward.sympy_bridge")?.call_method1("sympified", (slf,))
     }
 
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
@@ -293,8 +296,7 @@ impl ParsedAnswer {
         run(py, || {
             let (arena, root) = (&self.parsed.arena, self.parsed.root);
             if let Some(value) = print::integer(arena, root) {
-                let size = u64::try_from(value.clone().unsigned_abs() % ((1u64 << 61) - 1));
-                let size = size.unwrap_or_default() as i64;
+                let size = (value.clone().unsigned_abs() % ((1u64 << 61) - 1)) as i64;
                 return Ok(if value.is_negative() { -size } else { size });
             }
             let mut hasher = DefaultHasher::new();
@@ -317,9 +319,7 @@ impl ParsedAnswer {
         py.import("icpo.reward.sympy_bridge")?.call_method1("equals", (slf, other))
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyType>, (Vec<WireNode>, bool))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, PyNodes)> {
         let this = slf.get();
         Ok((slf.get_type(), (this.nodes(slf.py())?, this.parsed.complex)))
     }

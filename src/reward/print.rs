@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use dashu_base::{Abs, BitTest, Sign, Signed, UnsignedAbs};
+use dashu_base::{Abs, BitTest, Sign, Signed, SquareRoot, UnsignedAbs};
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
@@ -294,12 +294,12 @@ impl<'a> Printer<'a> {
         let mut terms: Vec<(Monomial, Id)> =
             parts.iter().map(|&part| (self.monomial(part), part)).collect();
         terms.sort_by(|(a, _), (b, _)| compare(a, b));
-        // Sympy's one exception: a positive number before a negative multiple.
+        // Sympy's one exception: a positive number before a negative multiple of one thing.
         if let [(multiple, _), (number, _)] = &terms[..]
             && number.powers.is_empty()
-            && number.exact
+            && number.factors == 0
             && number.coefficient.is_positive()
-            && !multiple.powers.is_empty()
+            && multiple.factors == 1
             && multiple.coefficient.is_negative()
         {
             terms.swap(0, 1);
@@ -331,17 +331,11 @@ impl<'a> Printer<'a> {
             (Node::Mul(_), Some(parts)) => &parts[..],
             _ => &single[..],
         };
-        let mut monomial = Monomial { powers: Vec::new(), coefficient: RBig::ONE, exact: true };
+        let mut monomial =
+            Monomial { powers: Vec::new(), imaginary: false, coefficient: RBig::ONE, exact: true };
         for &factor in factors {
             if let Some(value) = self.known(factor) {
                 monomial.coefficient *= value;
-                continue;
-            }
-            monomial.exact = false;
-            if let Some(divisor) = self.inverse_of(factor).and_then(|base| self.known(base))
-                && !divisor.is_zero()
-            {
-                monomial.coefficient /= divisor;
                 continue;
             }
             let (base, exponent) = match self.arena.node(factor) {
@@ -351,26 +345,70 @@ impl<'a> Printer<'a> {
                 },
                 _ => (factor, RBig::ONE),
             };
-            // Constants are no variables: π x is of the first degree.
-            if !matches!(self.arena.node(base), Node::Number(_) | Node::Constant(_)) {
+            let inverse = self.inverse_of(factor).is_some_and(|base| self.known(base).is_some());
+            monomial.factors += usize::from(!inverse);
+            if matches!(self.arena.node(base), Node::Constant(Constant::I)) {
+                monomial.imaginary ^= exponent.is_int();
+            } else if let Some(size) = self.size(base, &exponent) {
+                monomial.coefficient *= size;
+            } else if !matches!(self.arena.node(base), Node::Number(_) | Node::Constant(_)) {
+                // Constants are no variables: π x is of the first degree.
                 monomial.powers.push(((self.rank(base), self.text(base)), exponent));
             }
         }
         monomial.powers.sort();
+        monomial.powers.dedup_by(|(base, exponent), (kept, sum)| {
+            let same = base == kept;
+            if same {
+                *sum += &*exponent;
+            }
+            same
+        });
+        monomial.powers.retain(|(_, exponent)| !exponent.is_zero());
         monomial
+    }
+
+    /// Roughly how large a constant, a root of a small number, or its inverse is.
+    fn size(&self, base: Id, exponent: &RBig) -> Option<RBig> {
+        let scale = 10u64.pow(9);
+        let billionths = match self.arena.node(base) {
+            Node::Constant(Constant::Pi) => IBig::from(3_141_592_654_u64),
+            Node::Constant(Constant::E) => IBig::from(2_718_281_828_u64),
+            Node::Constant(Constant::EulerGamma) => IBig::from(577_215_665),
+            _ => {
+                let value = self.known(base)?;
+                let small =
+                    value.numerator().bit_len() < 256 && value.denominator().bit_len() < 256;
+                (small && !value.is_negative()).then_some(())?;
+                IBig::from(value.numerator() * IBig::from(scale) / value.denominator())
+            }
+        };
+        let half = *exponent.denominator() == UBig::from(2u8);
+        let size = match (half, exponent.is_int()) {
+            (true, _) => (billionths * IBig::from(scale)).unsigned_abs().sqrt(),
+            (_, true) => billionths.unsigned_abs(),
+            _ => return None,
+        };
+        let size = RBig::from_parts(size.into(), scale.into());
+        if *exponent.numerator() == IBig::ONE {
+            Some(size)
+        } else if *exponent.numerator() == IBig::NEG_ONE && !size.is_zero() {
+            Some(RBig::ONE / size)
+        } else {
+            None
+        }
     }
 
     fn product(&self, parts: &[Id]) -> Piece {
         let numbers = parts.iter().filter(|&&part| self.known(part).is_some());
         let numbers: Vec<Id> = numbers.copied().collect();
+        // −1 belongs to the number beside it.
+        let minus = numbers.len();
+        let numbers: Vec<Id> = numbers.into_iter().filter(|&id| !self.is_minus_one(id)).collect();
+        let sign = if (minus - numbers.len()) % 2 == 1 { RBig::NEG_ONE } else { RBig::ONE };
         let coefficient = match numbers[..] {
-            [] => RBig::ONE,
-            [one] => self.known(one).cloned().unwrap_or(RBig::ONE),
-            // −1 belongs to the number beside it.
-            _ => {
-                let minus = numbers.iter().filter(|&&id| self.is_minus_one(id)).count();
-                if minus % 2 == 1 { RBig::NEG_ONE } else { RBig::ONE }
-            }
+            [one] => sign * self.known(one).cloned().unwrap_or(RBig::ONE),
+            _ => sign,
         };
         let sign = if coefficient.is_negative() { "-" } else { "" };
         let (mut above, mut below): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
@@ -387,7 +425,7 @@ impl<'a> Printer<'a> {
             }
             [_] => above.push(decimal(&coefficient.abs())),
             _ => {
-                for &number in numbers.iter().filter(|&&id| !self.is_minus_one(id)) {
+                for &number in &numbers {
                     above.push(self.within(number, MUL));
                 }
             }
@@ -441,7 +479,7 @@ impl<'a> Printer<'a> {
         };
         let half = *value.denominator() == UBig::from(2u8);
         if half && *value.numerator() == IBig::ONE {
-            return Piece { text: format!("sqrt({})", self.text(base)), precedence: ATOM };
+            return Piece { text: format!("sqrt({})", self.text(base)), precedence: POW };
         }
         if half && *value.numerator() == IBig::NEG_ONE {
             return Piece { text: format!("1/sqrt({})", self.text(base)), precedence: POW };
@@ -544,9 +582,11 @@ impl<'a> Printer<'a> {
 struct Monomial<'a> {
     /// Base, with what orders bases, and exponent.
     powers: Vec<((u8, &'a str), RBig)>,
+    imaginary: bool,
+    /// Roughly, if there are constants and roots among the factors.
     coefficient: RBig,
-    /// There is nothing else to it than the coefficient.
-    exact: bool,
+    /// How many factors there are besides numbers.
+    factors: usize,
 }
 
 /// Lexicographic by the exponents of the bases in order, the greatest first; then by coefficient.
@@ -570,7 +610,7 @@ fn compare(a: &Monomial<'_>, b: &Monomial<'_>) -> Ordering {
         left.next();
         right.next();
     }
-    b.exact.cmp(&a.exact).then_with(|| a.coefficient.cmp(&b.coefficient))
+    a.imaginary.cmp(&b.imaginary).then_with(|| a.coefficient.cmp(&b.coefficient))
 }
 
 /// What a node is made of. Sums in sums and products in products are opened up.

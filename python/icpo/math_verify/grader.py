@@ -17,9 +17,11 @@ __all__ = ["should_treat_as_complex", "sympy_expr_eq", "verify"]
 
 logger = logging.getLogger(__name__)
 
+#: What tells that variables are complex: i in its spellings, ℂ, and functions of complex numbers
+#: or matrices.
 _COMPLEX = re.compile(
-    r"\\(?:mathbb\{C\}|i\b|imath\b|det|(?:Re|Im|arg)\{|(?:text|mathrm)\{i\}"
-    r"|(?:operatorname|text)\{(?:tr|rank|Re|Im)\})|\bi\b"
+    r"\bi\b|\\(?:i\b|imath\b|mathrm\{i\}|mathbb\{C\}|det|(?:Re|Im|arg)\{"
+    r"|text\{(?:i|rank|Re|Im)\}|operatorname\{(?:tr|rank|Re|Im)\})"
 )
 
 
@@ -77,8 +79,9 @@ def _is_expression(value: Any) -> bool:
 
 
 def _listed(value: Any) -> list[Any]:
-    values = list(value) if isinstance(value, list | tuple) else [value]
-    return [_number(item) for item in values]
+    values = value if isinstance(value, list | tuple) else [value]
+    # Blank text equals nothing, not even itself.
+    return [_number(item) for item in values if not (isinstance(item, str) and not item.strip())]
 
 
 def _number(value: Any) -> Any:
@@ -154,7 +157,7 @@ def _compare(
     gold: Any, target: Any, rounding: int, precision: int, strict: bool, set_relation: bool
 ) -> bool:
     if isinstance(gold, str) and isinstance(target, str):
-        return bool(gold.strip()) and gold.strip() == target.strip()
+        return gold.strip() == target.strip()
     if _is_expression(gold) and _is_expression(target):
         return bool(sympy_expr_eq(gold, target, rounding, precision, set_relation, strict))
     return False

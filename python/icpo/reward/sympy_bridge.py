@@ -37,6 +37,7 @@ _RELATION_CLASSES = {
     "StrictGreaterThan": ">",
     "GreaterThan": ">=",
 }
+_INFINITIES = {float("inf"): "oo", float("-inf"): "-oo"}
 _DIRECTIONS = {"Limit": "+-", "Limit+": "+", "Limit-": "-"}
 
 
@@ -59,13 +60,17 @@ def is_sympy(value: object) -> bool:
 
 def equals(parsed: _core.ParsedAnswer, other: object) -> Any:
     """``parsed == other`` for what is no parsed answer: by sympy's structural equality."""
-    if isinstance(other, bool) or not (isinstance(other, int | float) or is_sympy(other)):
+    if isinstance(other, int) and not isinstance(other, bool):
+        return parsed.nodes() == [("number", _digits(other), [])]
+    if isinstance(other, float) and other in _INFINITIES:  # how sympy's own compare themselves
+        return parsed.nodes() == [("constant", _INFINITIES[other], [])]
+    # A tuple is what sympy's own compares its elements as.
+    if not (is_sympy(other) or (isinstance(other, tuple) and any(map(is_sympy, other)))):
         return NotImplemented
     try:
-        ours = to_sympy(parsed)
-    except (ImportError, ValueError):
+        return bool(to_sympy(parsed) == other)
+    except ValueError:
         return NotImplemented
-    return bool(ours == other)
 
 
 ##### To sympy
@@ -88,6 +93,14 @@ def to_sympy(parsed: _core.ParsedAnswer) -> Any:
         except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
             raise ValueError(f"sympy has no counterpart of {parsed}: {error}") from error
     return built[-1]
+
+
+def sympified(parsed: _core.ParsedAnswer) -> Any:
+    """`to_sympy` with the error that sympy expects of an operand."""
+    try:
+        return to_sympy(parsed)
+    except ValueError as error:
+        raise _sympy().SympifyError(str(parsed), error) from error
 
 
 def _build(sympy: Any, kind: str, data: str, arguments: list[Any], real: bool) -> Any:
