@@ -1,5 +1,6 @@
 //! The checker as its users see it: settings, answers, verdicts, and scores of whole batches.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -11,6 +12,7 @@ use super::config::Reading;
 use super::conventions::Conventions;
 use super::latex::Dialect;
 use super::read::{Answer, Candidate, read};
+use super::verbatim;
 use super::verdict::{Outcome, Reason, Rule};
 use crate::parallel;
 
@@ -63,6 +65,7 @@ impl Settings {
         ("numeric_equations_alike", |settings| &mut settings.conventions.numeric_equations_alike),
         ("free_chains", |settings| &mut settings.conventions.free_chains),
         ("words_have_values", |settings| &mut settings.conventions.words_have_values),
+        ("prose_verbatim", |settings| &mut settings.conventions.prose_verbatim),
         ("bound_names", |settings| &mut settings.conventions.bound_names),
         ("lowercase", |settings| &mut settings.dialect.lowercase),
         ("lenient", |settings| &mut settings.dialect.lenient),
@@ -124,19 +127,37 @@ impl Checker {
 
     /// Reads a gold answer, which need not be delimited.
     pub fn parse_gold(&self, text: &str) -> Answer {
-        if has_dollar(text) {
-            return read(text, &self.settings.reading_gold, self.settings.dialect);
+        let delimited = match has_dollar(text) {
+            true => Cow::Borrowed(text),
+            false => Cow::Owned(format!("${text}$")),
+        };
+        let mut answer = read(&delimited, &self.settings.reading_gold, self.settings.dialect);
+        if self.settings.conventions.prose_verbatim && verbatim::is_prose(text) {
+            answer.prose = Some(text.to_string());
         }
-        read(&format!("${text}$"), &self.settings.reading_gold, self.settings.dialect)
+        answer
     }
 
     /// Reads the answer of a response.
     pub fn parse(&self, text: &str) -> Answer {
-        read(text, &self.settings.reading_pred, self.settings.dialect)
+        let mut answer = read(text, &self.settings.reading_pred, self.settings.dialect);
+        if self.settings.conventions.prose_verbatim {
+            let mut start = text.len().saturating_sub(verbatim::LONGEST);
+            while !text.is_char_boundary(start) {
+                start += 1;
+            }
+            answer.end = text.get(start..).map(str::to_string);
+        }
+        answer
     }
 
     /// Compares what was read: any reading of the gold with any of the response.
     pub fn outcome(&self, gold: &Answer, pred: &Answer) -> (Outcome, Rule) {
+        if let (Some(prose), Some(end)) = (&gold.prose, &pred.end) {
+            if verbatim::ends_with(end, prose) {
+                return (Outcome::Equal, Rule::Text);
+            }
+        }
         let mut best = None;
         for gold in &gold.candidates {
             for pred in &pred.candidates {

@@ -65,6 +65,9 @@ pub struct Conventions {
     /// Words with a meaning are taken at it: "no solution" is ∅, "all real numbers" is ℝ,
     /// "forty-two" is 42.
     pub words_have_values: bool,
+    /// A gold answer that is a sentence or several formulas is given by a response that ends with
+    /// the same words, however little of it can be parsed.
+    pub prose_verbatim: bool,
     /// A function's argument may have another name: `f(x) = x^2` is `f(t) = t^2`.
     pub bound_names: bool,
 }
@@ -88,6 +91,7 @@ impl Conventions {
             numeric_equations_alike: true,
             free_chains: false,
             words_have_values: false,
+            prose_verbatim: false,
             bound_names: false,
         }
     }
@@ -110,6 +114,7 @@ impl Conventions {
             numeric_equations_alike: false,
             free_chains: true,
             words_have_values: true,
+            prose_verbatim: true,
             bound_names: true,
         }
     }

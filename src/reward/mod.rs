@@ -18,6 +18,7 @@ pub mod normalize;
 pub mod plain;
 pub mod read;
 pub mod print;
+mod verbatim;
 mod verdict;
 pub mod wire;
 

@@ -65,6 +65,10 @@ pub struct Answer {
     pub extracted: Option<String>,
     /// What stood there.
     pub source: Option<Source>,
+    /// All of a gold answer that is a sentence or several formulas.
+    pub prose: Option<String>,
+    /// How a response ends, where that may matter.
+    pub end: Option<String>,
 }
 
 impl Answer {
