@@ -8,6 +8,7 @@ mod anchors;
 mod choice;
 mod latex;
 mod plain;
+mod strict;
 #[cfg(test)]
 mod tests;
 pub(super) mod text;
@@ -20,6 +21,7 @@ use self::anchors::{Anchor, anchors};
 use self::choice::Choices;
 use self::latex::{Content, Latex};
 use self::plain::Plain;
+pub use self::strict::for_each_strict_match;
 use self::text::Text;
 use super::budget::{MAX_CANDIDATES, MAX_INPUT};
 use super::config::Target;
@@ -53,6 +55,8 @@ pub enum Found {
     Arithmetic(Range<usize>),
     /// One of the strings asked for.
     Choice(Range<usize>),
+    /// Words, which only count if they are the gold's. Of the strict profile alone.
+    Text(Range<usize>),
 }
 
 /// A piece of LaTeX.
@@ -144,10 +148,7 @@ pub fn for_each_match(
     targets: &[Target],
     visit: &mut dyn FnMut(i32, Match) -> ControlFlow<()>,
 ) {
-    let mut offset = text.len().saturating_sub(MAX_INPUT);
-    while !text.is_char_boundary(offset) {
-        offset += 1;
-    }
+    let offset = tail(text);
     let text = Text::new(&text[offset..]);
     let mut reader = Reader {
         text,
@@ -173,6 +174,15 @@ pub fn for_each_match(
             }
         }
     }
+}
+
+/// Where the end of a text begins that is looked at.
+fn tail(text: &str) -> usize {
+    let mut offset = text.len().saturating_sub(MAX_INPUT);
+    while !text.is_char_boundary(offset) {
+        offset += 1;
+    }
+    offset
 }
 
 /// Everything to look for, as priority, target and search; of equal priority in the order in which
@@ -285,5 +295,6 @@ fn shift(found: Found, offset: usize) -> Found {
         }
         Found::Arithmetic(range) => Found::Arithmetic(shift(range)),
         Found::Choice(range) => Found::Choice(shift(range)),
+        Found::Text(range) => Found::Text(shift(range)),
     }
 }

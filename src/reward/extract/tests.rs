@@ -36,7 +36,9 @@ fn shown(text: &str, found: &Found) -> String {
             let number = format!("{}|{}", &text[integer.clone()], &text[decimal.clone()]);
             format!("{number}{}", sign(*percent))
         }
-        Found::Arithmetic(range) | Found::Choice(range) => text[range.clone()].to_string(),
+        Found::Arithmetic(range) | Found::Choice(range) | Found::Text(range) => {
+            text[range.clone()].to_string()
+        }
     }
 }
 
@@ -250,7 +252,9 @@ proptest! {
                 Found::Number { integer, decimal, .. } => {
                     prop_assert!(inside(integer) && inside(decimal));
                 }
-                Found::Arithmetic(range) | Found::Choice(range) => prop_assert!(inside(range)),
+                Found::Arithmetic(range) | Found::Choice(range) | Found::Text(range) => {
+                    prop_assert!(inside(range));
+                }
             }
         }
         let key = |(priority, m): &(i32, Match)| (*priority, Reverse(m.span.end), m.span.start);
