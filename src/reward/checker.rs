@@ -10,6 +10,7 @@ use super::answer;
 use super::budget::{Budget, DEFAULT_WORK};
 use super::config::Reading;
 use super::conventions::Conventions;
+use super::extract::{for_each_match, for_each_strict_match};
 use super::latex::Dialect;
 use super::read::{Answer, Candidate, read};
 use super::verbatim;
@@ -131,7 +132,7 @@ impl Checker {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("${text}$")),
         };
-        let mut answer = read(&delimited, &self.settings.reading_gold, self.settings.dialect);
+        let mut answer = read(&delimited, &self.settings.reading_gold, for_each_match, self.settings.dialect);
         if self.settings.conventions.prose_verbatim && verbatim::is_prose(text) {
             answer.prose = Some(text.to_string());
         }
@@ -140,7 +141,11 @@ impl Checker {
 
     /// Reads the answer of a response.
     pub fn parse(&self, text: &str) -> Answer {
-        let mut answer = read(text, &self.settings.reading_pred, self.settings.dialect);
+        let places = match self.settings.profile {
+            Profile::MathVerify => for_each_match,
+            Profile::Strict => for_each_strict_match,
+        };
+        let mut answer = read(text, &self.settings.reading_pred, places, self.settings.dialect);
         if self.settings.conventions.prose_verbatim {
             let mut start = text.len().saturating_sub(verbatim::LONGEST);
             while !text.is_char_boundary(start) {

@@ -6,7 +6,7 @@ use super::config::{
     Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target,
 };
 use super::expr::Node;
-use super::extract::{self, Found, Match, Piece};
+use super::extract::{Found, Match, Piece};
 use super::latex::{self, Dialect, Parsed};
 use super::normalize;
 use super::plain;
@@ -32,7 +32,7 @@ impl Source {
             Found::Latex(_) => Self::Latex,
             Found::Number { .. } => Self::Number,
             Found::Arithmetic(_) => Self::Arithmetic,
-            Found::Choice(_) => Self::Choice,
+            Found::Choice(_) | Found::Text(_) => Self::Choice,
         }
     }
 
@@ -81,10 +81,18 @@ impl Answer {
     }
 }
 
+/// Which places of a text are looked at, best first: [`extract::for_each_match`] or its strict kin.
+pub type Places = fn(&str, &[Target], &mut dyn FnMut(i32, Match) -> ControlFlow<()>);
+
 /// Reads a text's answer.
-pub fn read(text: &str, reading: &Reading, dialect: Dialect) -> Answer {
+pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> Answer {
     let mut answer = Answer::default();
-    extract::for_each_match(text, &reading.targets, &mut |_, found| {
+    places(text, &reading.targets, &mut |_, found| {
+        if let Found::Text(range) = &found.found {
+            // Words may be the answer; what stands elsewhere may be it as well.
+            answer.candidates.extend(words(text.get(range.clone()).unwrap_or_default(), dialect));
+            return ControlFlow::Continue(());
+        }
         let Some(target) = reading.targets.get(found.target) else {
             return ControlFlow::Continue(());
         };
@@ -118,21 +126,31 @@ enum Understood {
     Not(String),
 }
 
+/// Plain words as an answer.
+fn words(text: &str, dialect: Dialect) -> Option<Candidate> {
+    let text = text.trim().trim_end_matches('.');
+    let plain = !text.contains(['{', '}', '\\', '$']);
+    let parsed = plain.then(|| latex::parse(&format!("\\text{{{text}}}"), dialect).ok())??;
+    Some(Candidate::Parsed(parsed))
+}
+
 fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> Understood {
     let part = |range: &std::ops::Range<usize>| text.get(range.clone()).unwrap_or_default();
+    // A minus sign of Unicode's is a minus sign.
+    let ascii = |range: &std::ops::Range<usize>| part(range).replace('−', "-");
     match (&found.found, target) {
         (Found::Latex(pieces), Target::Latex(target)) => pieces_of(text, pieces, target, dialect),
         (Found::Number { integer, decimal, percent }, _) => {
-            match plain::number(part(integer), part(decimal), *percent) {
+            match plain::number(&ascii(integer), part(decimal), *percent) {
                 Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
                 Err(_) => Understood::Not(String::new()),
             }
         }
         (Found::Arithmetic(range), _) => {
-            let arithmetic = part(range);
-            match plain::parse(arithmetic) {
-                Ok(parsed) => Understood::Parsed(parsed, arithmetic.to_string()),
-                Err(_) => Understood::Not(arithmetic.to_string()),
+            let arithmetic = ascii(range);
+            match plain::parse(&arithmetic) {
+                Ok(parsed) => Understood::Parsed(parsed, arithmetic),
+                Err(_) => Understood::Not(arithmetic),
             }
         }
         (Found::Choice(range), Target::Strings(target)) => {
