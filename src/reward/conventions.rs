@@ -47,6 +47,9 @@ pub struct Conventions {
     pub numeric_shortcut: bool,
     /// `9` answers `9\%`, for whole numbers. On in both: problems ask "what percent" either way.
     pub percent_as_number: bool,
+    /// A per cent sign that the gold lacks is let pass behind any number: `17.5\%` answers `17.5`,
+    /// where the problem asked for the percentage. Off in Math-Verify.
+    pub extra_percent_sign: bool,
     /// `{2, 1}` and `(2, 1)` differ. Off in Math-Verify.
     pub sets_are_not_tuples: bool,
     /// Elements that the gold repeats must be repeated: `-2` does not answer `-2, -2`. Further
@@ -84,6 +87,7 @@ impl Conventions {
             letter_case: LetterCase::Ignored,
             numeric_shortcut: true,
             percent_as_number: true,
+            extra_percent_sign: false,
             sets_are_not_tuples: false,
             duplicates_count: false,
             reject_false_equations: false,
@@ -107,6 +111,7 @@ impl Conventions {
             letter_case: LetterCase::Respelled,
             numeric_shortcut: false,
             percent_as_number: true,
+            extra_percent_sign: true,
             sets_are_not_tuples: true,
             duplicates_count: true,
             reject_false_equations: true,

@@ -28,11 +28,11 @@ pub fn compare(
     conventions: &Conventions,
     budget: &mut Budget,
 ) -> (Outcome, Rule) {
-    let first = compare_as_spelled(gold, pred, conventions, None, budget);
+    let first = compare_as_spelled(gold, pred, conventions, false, budget);
     if first.0.is_equal() || conventions.letter_case != LetterCase::Respelled {
         return first;
     }
-    let second = compare_as_spelled(gold, pred, conventions, Some(()), budget);
+    let second = compare_as_spelled(gold, pred, conventions, true, budget);
     // Respelled answers that could not be told apart are not known to differ.
     if second.0 == Outcome::NotEqual { first } else { second }
 }
@@ -42,13 +42,13 @@ fn compare_as_spelled(
     gold: &Parsed,
     pred: &Parsed,
     conventions: &Conventions,
-    respell: Option<()>,
+    respell: bool,
     budget: &mut Budget,
 ) -> (Outcome, Rule) {
     let mut arena = gold.arena.clone();
     let pred_root = arena.import(&pred.arena, pred.root);
     let mut comparison = Comparison { arena, conventions, budget, depth: 0 };
-    let spelled = comparison.spell(gold, pred, pred_root, respell.is_some());
+    let spelled = comparison.spell(gold, pred, pred_root, respell);
     match spelled {
         Ok(Some((gold, pred))) => comparison.nodes(gold, pred),
         Ok(None) => (Outcome::NotEqual, Rule::Word),
