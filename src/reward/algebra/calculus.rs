@@ -359,7 +359,7 @@ impl Terms<'_> {
     fn plain_powers(&mut self, body: Tid, variable: Tid) -> Step<bool> {
         for id in self.reachable(&[body])? {
             if let Term::Product(list) = self.term(id) {
-                for (base, exponent) in list.to_vec() {
+                for (base, exponent) in list.clone() {
                     if self.as_rational(exponent).is_none()
                         && self.contains(base, variable)?
                         && self.contains(exponent, variable)?

@@ -12,6 +12,8 @@ use super::term::{Step, Term, Terms, Tid};
 
 /// Rounds of regathering after bases met; each makes the product simpler.
 const MAX_ROUNDS: usize = 8;
+/// Powers that meet in a product are written out up to this length, in bits.
+const LONG_POWER: i64 = 1024;
 
 impl Terms<'_> {
     /// A number.
@@ -237,8 +239,12 @@ impl Terms<'_> {
                     let exponents: Vec<_> =
                         list[at..end].iter().map(|&(_, exponent)| (exponent, integer(1))).collect();
                     let exponent = self.sum(&exponents)?;
-                    let power = self.pow(base, exponent)?;
-                    incoming.push(power);
+                    if self.stays_long(base, exponent) {
+                        kept.push((base, exponent));
+                    } else {
+                        let power = self.pow(base, exponent)?;
+                        incoming.push(power);
+                    }
                 }
                 at = end;
             }
@@ -254,6 +260,18 @@ impl Terms<'_> {
         list.sort();
         list.dedup_by_key(|(base, _)| *base);
         self.product_of(factor, list)
+    }
+
+    /// Whether a power of a number met here is kept as it is: many such powers, each short enough
+    /// to be written out, may be too long together.
+    pub fn stays_long(&self, base: Tid, exponent: Tid) -> bool {
+        match (self.as_rational(base), self.as_rational(exponent)) {
+            (Some(base), Some(exponent)) if base.is_int() && exponent.is_int() => {
+                let times = number::small(exponent).map_or(i64::MAX, |n| n.saturating_abs());
+                times.saturating_mul(number::bits(base) as i64) > LONG_POWER
+            }
+            _ => false,
+        }
     }
 
     fn absorb(
@@ -427,9 +445,7 @@ impl Terms<'_> {
     fn integer_power(&mut self, base: Tid, exponent: Tid, value: &RBig) -> Step<Tid> {
         match self.term(base) {
             Term::Constant(Constant::I) => {
-                let quarter = value.numerator() & 3u8;
-                let quarter = i64::try_from(quarter).unwrap_or(0);
-                return Ok(match quarter {
+                return Ok(match value.numerator() & 3u8 {
                     0 => Self::ONE,
                     1 => base,
                     2 => Self::MINUS_ONE,
@@ -441,7 +457,11 @@ impl Terms<'_> {
                 let mut parts = Vec::with_capacity(list.len());
                 for &(inner, power) in list.iter() {
                     let power = self.scale(power, value.clone())?;
-                    parts.push(self.pow(inner, power)?);
+                    parts.push(if self.stays_long(inner, power) {
+                        self.insert(Term::Product([(inner, power)].into()))
+                    } else {
+                        self.pow(inner, power)?
+                    });
                 }
                 return self.product(&parts);
             }
@@ -517,23 +537,32 @@ impl Terms<'_> {
         if negative(base) {
             parts.push(self.minus_one_power(exponent)?);
         }
+        let long = exponent.is_int();
         let (numerator, denominator) = number::magnitude(base);
         for (value, sign) in [(numerator, 1i64), (denominator, -1)] {
             for (prime, times) in number::factor(&value, self.budget)? {
-                let exponent = number::mul(exponent, &integer(sign * times as i64), self.budget)?;
-                self.prime_power(&prime, &exponent, &mut parts)?;
+                let share = number::mul(exponent, &integer(sign * times as i64), self.budget)?;
+                self.prime_power(&prime, &share, long, &mut parts)?;
             }
         }
         self.product(&parts)
     }
 
-    fn prime_power(&mut self, prime: &UBig, exponent: &RBig, parts: &mut Vec<Tid>) -> Step<()> {
+    /// A prime's share of a power. Of a number too `long` to be written out the factors may each be
+    /// short, but would come to the same length again.
+    fn prime_power(
+        &mut self,
+        prime: &UBig,
+        exponent: &RBig,
+        long: bool,
+        parts: &mut Vec<Tid>,
+    ) -> Step<()> {
         let base = RBig::from(IBig::from(prime.clone()));
         let whole = exponent.floor();
         let rest = exponent - RBig::from(whole.clone());
         let written = match i64::try_from(&whole) {
-            Ok(times) => number::power(&base, times, self.budget)?,
-            Err(_) => None,
+            Ok(times) if !long => number::power(&base, times, self.budget)?,
+            _ => None,
         };
         let base = self.rational(base);
         let exponent = match written {

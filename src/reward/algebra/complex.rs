@@ -177,7 +177,7 @@ impl Complex {
                 }
             };
         }
-        Some(self.ln(p)?.times_power_of_two(-1).exp(p)?)
+        self.ln(p)?.times_power_of_two(-1).exp(p)
     }
 
     fn times_power_of_two(&self, shift: i64) -> Self {

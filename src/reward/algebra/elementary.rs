@@ -214,7 +214,7 @@ pub fn sin_cos(ball: &Ball, precision: usize) -> Option<(Ball, Ball)> {
         )
     };
     let (sin, cos) = (make(sin), make(cos));
-    Some(match u8::try_from(quarter & 3u8).unwrap_or(0) {
+    Some(match quarter & 3u8 {
         0 => (sin, cos),
         1 => (cos, sin.neg()),
         2 => (sin.neg(), cos.neg()),

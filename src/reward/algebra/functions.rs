@@ -630,7 +630,7 @@ impl Terms<'_> {
             if count > if natural { MAX_FACTORIAL } else { 64 } {
                 continue;
             }
-            if let Some(top) = self.as_small(n).filter(|&top| top >= 0 && top < 1 << 40) {
+            if let Some(top) = self.as_small(n).filter(|top| (0..1 << 40).contains(top)) {
                 if count > top {
                     return Ok(Self::ZERO);
                 }

@@ -199,11 +199,11 @@ impl Modular {
             match terms.term(id) {
                 Term::Product(list) => {
                     for &(base, exponent) in list.iter() {
-                        if let Some(value) = terms.as_rational(exponent) {
-                            if value.is_int() {
-                                this.long_exponents |= value.numerator().bit_len() > 40;
-                                continue;
-                            }
+                        if let Some(value) = terms.as_rational(exponent)
+                            && value.is_int()
+                        {
+                            this.long_exponents |= value.numerator().bit_len() > 40;
+                            continue;
                         }
                         if !matches!(terms.term(base), Term::Symbol(..))
                             || terms.as_rational(exponent).is_none()
@@ -456,7 +456,7 @@ impl Run<'_> {
             if let Term::Symbol(_, number) = terms.term(base) {
                 return Some(self.random(*number));
             }
-            let turns = (field.prime - 1) % (2 * denominator) == 0;
+            let turns = (field.prime - 1).is_multiple_of(2 * denominator);
             if base == Terms::MINUS_ONE && turns {
                 let times = (field.prime - 1) / (2 * denominator);
                 return Some(field.power(field.enter(field.generator), times));

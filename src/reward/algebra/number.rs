@@ -44,8 +44,8 @@ fn pay(a: &RBig, b: &RBig, budget: &mut Budget) -> Result<(), Reason> {
     if bits(a) + bits(b) > 2 * LARGEST {
         return Err(Reason::TooLarge);
     }
-    let (a, b) = (limbs(a), limbs(b));
-    budget.charge(if a + b <= 6 { 8 } else { (a + b) * (a + b) })
+    let limbs = limbs(a) + limbs(b);
+    budget.charge(if limbs <= 4 { 12 } else { 32 + 4 * limbs + limbs * limbs / 10 })
 }
 
 /// a + b
@@ -86,7 +86,7 @@ pub fn power(base: &RBig, exponent: i64, budget: &mut Budget) -> Result<Option<R
         return Ok(None);
     }
     let words = total / 32 + 1;
-    budget.charge(if words <= 4 { 16 } else { words * words })?;
+    budget.charge(16 + words * words / 16)?;
     let times = times as usize;
     let numerator = base.numerator().pow(times);
     let denominator = base.denominator().pow(times);
@@ -149,7 +149,7 @@ fn factor_word(mut rest: u64, start: u64, mut parts: Vec<(UBig, u32)>) -> Vec<(U
     let mut divisor = start;
     while divisor < TRIAL_LIMIT && divisor * divisor <= rest {
         let mut times = 0;
-        while rest % divisor == 0 {
+        while rest.is_multiple_of(divisor) {
             rest /= divisor;
             times += 1;
         }
@@ -181,8 +181,7 @@ fn push_rest(rest: UBig, parts: &mut Vec<(UBig, u32)>, budget: &mut Budget) -> R
 fn perfect_power(mut value: UBig, most: u32) -> (UBig, u32) {
     let mut times = 1;
     for degree in [2, 3, 5, 7, 11, 13] {
-        while degree <= most {
-            let Some(root) = exact_root(&value, degree) else { break };
+        while let Some(root) = exact_root(&value, degree).filter(|_| degree <= most) {
             value = root;
             times *= degree;
         }

@@ -26,7 +26,7 @@ fn bernoulli(count: usize) -> Vec<RBig> {
         let mut total = integer(0);
         for (k, number) in numbers.iter().enumerate() {
             let number = if k == 1 { -number } else { number.clone() };
-            total = total + &choose * number;
+            total += &choose * number;
             choose = choose * integer(n + 1 - k as i64) * fraction(1, k as u64 + 1);
         }
         let next = if n == 0 { integer(1) } else { -total * fraction(1, n as u64 + 1) };
@@ -325,7 +325,7 @@ impl Terms<'_> {
             let value = self.even_zeta(powers.unsigned_abs())?;
             return Ok(Some(self.product(&[rest, value])?));
         }
-        if powers < 0 || powers > 2 || (powers > 0 && !infinite) {
+        if !(0..=2).contains(&powers) || (powers > 0 && !infinite) {
             return Ok(None);
         }
         let ratio = self.product(&ratio)?;
@@ -373,7 +373,7 @@ impl Terms<'_> {
         let numbers = bernoulli(n as usize + 1);
         let mut factor = number::abs(&numbers[n as usize]) * fraction(1, 2);
         for k in 1..=n {
-            factor = factor * fraction(2, k);
+            factor *= fraction(2, k);
         }
         let pi = self.constant(Constant::Pi);
         let exponent = self.int(n as i64);
@@ -416,8 +416,14 @@ impl Terms<'_> {
             }
             let free = !self.contains(base, variable)?;
             if free {
-                let power = self.pow(base, exponent)?;
-                parts.push(self.pow(power, count)?);
+                let times = self.product(&[exponent, count])?;
+                let long = self.as_small(count).is_some() && self.stays_long(base, times);
+                parts.push(if long {
+                    self.insert(Term::Product([(base, times)].into()))
+                } else {
+                    let power = self.pow(base, exponent)?;
+                    self.pow(power, count)?
+                });
             } else if base == variable && natural {
                 let (above, below) = (self.factorial(high)?, self.factorial(before)?);
                 let quotient = self.over(above, below)?;

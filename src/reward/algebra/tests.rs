@@ -493,7 +493,7 @@ fn binders() {
         &[
             ("sum(k,k,1,10^18)", "10^18*(10^18+1)/2+1"),
             ("sum(1/k,k,1,10)", "3"),
-            ("prod(prod(prod(i*j*k,k,1,1000),j,1,1000),i,1,1000)", "1"),
+            ("prod(prod(prod(m*j*k,k,1,1000),j,1,1000),m,1,1000)", "1"),
             ("prod(k,k,1,1000000)", "3"),
             ("sum(1/k^2,k,1,1000)", "pi^2/6"),
             ("int(x,x,0,1)", "1"),
@@ -504,5 +504,219 @@ fn binders() {
     for text in ["sum(1/k^2,k,1,1000000)", "int(sin(x^x)*exp(x^3),x,0,1)", "int(1/x^2,x,-1,1)"] {
         assert!(matches!(verdict(text, "3"), Outcome::Unknown(_)), "{text}");
         assert_eq!(verdict(text, text), Outcome::Equal, "{text}");
+    }
+}
+
+/// A small generator of pseudo-random numbers for the properties below.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+
+    /// A rational function of x and y, as text.
+    fn expression(&mut self, depth: u32) -> String {
+        if depth == 0 {
+            return match self.roll(4) {
+                0 => "x".into(),
+                1 => "y".into(),
+                _ => format!("{}", self.roll(7) + 1),
+            };
+        }
+        let (a, b) = (self.expression(depth - 1), self.expression(depth - 1));
+        match self.roll(6) {
+            0 | 1 => format!("({a}+{b})"),
+            2 => format!("({a}-{b})"),
+            3 | 4 => format!("({a}*{b})"),
+            _ => format!("({a}/({b}))"),
+        }
+    }
+}
+
+/// The value of a rational function at a point, by plain recursion. None at a pole.
+fn brute(arena: &Arena, id: Id, x: &RBig, y: &RBig) -> Option<RBig> {
+    match arena.node(id) {
+        Node::Number(number) => Some(arena.number(number).value.clone()),
+        Node::Symbol(name) => Some(if arena.name(name) == "x" { x.clone() } else { y.clone() }),
+        Node::Add(kids) => arena
+            .kids(kids)
+            .iter()
+            .try_fold(RBig::ZERO, |total, &kid| Some(total + brute(arena, kid, x, y)?)),
+        Node::Mul(kids) => arena
+            .kids(kids)
+            .iter()
+            .try_fold(RBig::ONE, |total, &kid| Some(total * brute(arena, kid, x, y)?)),
+        Node::Pow(base, _) => {
+            let base = brute(arena, base, x, y)?;
+            (!base.is_zero()).then(|| RBig::ONE / base)
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn rational_functions_against_brute_force() {
+    let mut dice = Dice(1);
+    let (mut same, mut different) = (0, 0);
+    for _ in 0..4000 {
+        let depth = 1 + dice.roll(3) as u32;
+        let (ta, mut tb) = (dice.expression(depth), dice.expression(depth));
+        if dice.roll(2) == 0 {
+            // The first again, in disguise.
+            tb = format!("({ta}*{tb}-({ta}))/({tb}-1)");
+        }
+        let mut arena = Arena::new();
+        let (a, b) = (read(&mut arena, &ta), read(&mut arena, &tb));
+        let (mut defined, mut agree) = (0, true);
+        for point in 0..40i64 {
+            let (x, y) = (number::fraction(7 * point + 3, 11), number::fraction(5 - 3 * point, 13));
+            if let (Some(a), Some(b)) = (brute(&arena, a, &x, &y), brute(&arena, b, &x, &y)) {
+                defined += 1;
+                agree &= a == b;
+            }
+        }
+        let got = equal(&arena, a, b, &mut Budget::default());
+        if defined < 20 {
+            assert_ne!(got, Outcome::NotEqual, "{ta} {tb}");
+        } else {
+            assert_eq!(got, Outcome::from_bool(agree), "{ta} {tb}");
+        }
+        same += usize::from(agree && defined > 0);
+        different += usize::from(!agree);
+    }
+    assert!(same > 50 && different > 500, "{same} {different}");
+}
+
+#[test]
+fn more_budget_never_flips() {
+    for (a, b, want) in [
+        ("sqrt(3+2*sqrt(2))", "1+sqrt(2)", Outcome::Equal),
+        ("log(x^2)", "2*log(x)", Outcome::NotEqual),
+        ("(x+1)^20", "(x+1)^19*(x+1)", Outcome::Equal),
+        ("4*atan(1/5)-atan(1/239)", "pi/4", Outcome::Equal),
+        ("sum(1/k^2,k,1,500)", "2", Outcome::NotEqual),
+        ("9!!!", "3", Outcome::NotEqual),
+    ] {
+        let mut work = 1;
+        let mut settled = false;
+        while work < 30_000_000 {
+            let mut arena = Arena::new();
+            let (a, b) = (read(&mut arena, a), read(&mut arena, b));
+            let got = equal(&arena, a, b, &mut Budget::new(work));
+            let budget = got == Outcome::Unknown(Reason::Budget);
+            assert!(got == want || (budget && !settled), "{work}: {got:?}");
+            settled |= got == want;
+            work = work * 3 / 2 + 1;
+        }
+        assert!(settled);
+    }
+}
+
+#[test]
+fn balls_hold_the_exact_value() {
+    use super::ball::Ball;
+    use super::elementary;
+    use crate::reward::algebra::complex::Complex;
+    let mut dice = Dice(7);
+    let touches = |a: &Ball, b: &Ball| a.sub(b, 600).contains_zero();
+    for round in 0..400 {
+        let p = [64, 128, 200, 256][round % 4];
+        let value = number::fraction(dice.roll(1 << 20) as i64 + 1, dice.roll(1 << 12) + 1);
+        let value = if round % 3 == 0 { value / number::integer(1 << 20) } else { value };
+        let x = Ball::rational(&value, p);
+        let fine = Ball::rational(&value, 500);
+        let (low, high) = x.ends().unwrap();
+        assert!(low <= value && value <= high);
+        // A wider input must give a ball that still holds the value at the middle.
+        for x in [x.clone(), x.widened(1, x.top() - 20, p)] {
+            assert!(touches(&x.sqrt(p).unwrap(), &fine.sqrt(500).unwrap()));
+            let root = x.sqrt(p).unwrap();
+            assert!(touches(&root.mul(&root, p), &fine));
+            assert!(touches(&elementary::ln(&x, p).unwrap(), &elementary::ln(&fine, 500).unwrap()));
+            assert!(touches(
+                &elementary::atan(&x, p).unwrap(),
+                &elementary::atan(&fine, 500).unwrap()
+            ));
+            if let Some(power) = elementary::exp(&x, p) {
+                assert!(touches(&power, &elementary::exp(&fine, 500).unwrap()));
+                assert!(touches(&elementary::ln(&power, p).unwrap(), &fine));
+            }
+            let (sin, cos) = elementary::sin_cos(&x, p).unwrap();
+            let (s, c) = elementary::sin_cos(&fine, 500).unwrap();
+            assert!(touches(&sin, &s) && touches(&cos, &c));
+            let one = sin.mul(&sin, p).add(&cos.mul(&cos, p), p);
+            assert!(touches(&one, &Ball::integer(1)));
+            let inverse = Ball::integer(1).div(&x, p).unwrap();
+            assert!(touches(&inverse.mul(&x, p), &Ball::integer(1)));
+        }
+        // Exact input: nearly all digits survive.
+        let sharp = |ball: &Ball| ball.radius_top() <= ball.top().max(0) - p as i64 + 12;
+        assert!(sharp(&elementary::ln(&x, p).unwrap()) && sharp(&elementary::atan(&x, p).unwrap()));
+        let z = Complex { re: x.clone(), im: fine.clone() };
+        let back = z.ln(p).unwrap().exp(p).unwrap();
+        assert!(touches(&back.re, &z.re) && touches(&back.im, &z.im));
+    }
+}
+
+#[test]
+fn stored_constants() {
+    // π = 16 atan(1/5) − 4 atan(1/239), ln 2 = 18 atanh(1/26) − 2 atanh(1/4801) + 8 atanh(1/8749)
+    let bits = constants::BITS + 40;
+    let series = |n: u64, alternate: bool| {
+        let (mut power, mut total) = ((IBig::ONE << bits) / n, IBig::ZERO);
+        for k in 0u64.. {
+            let term = &power / (2 * k + 1);
+            if term == IBig::ZERO {
+                break;
+            }
+            if alternate && k % 2 == 1 {
+                total -= term
+            } else {
+                total += term
+            }
+            power /= n * n;
+        }
+        total
+    };
+    let stored = |text: &str| IBig::from_str_radix(text, 16).unwrap();
+    let close = |text: &str, value: IBig| {
+        let difference = stored(text) - (value >> 40usize);
+        assert!(difference >= IBig::from(-1) && difference <= IBig::from(1));
+    };
+    close(constants::PI, series(5, true) * 16 - series(239, true) * 4);
+    close(
+        constants::LN_2,
+        series(26, false) * 18 - series(4801, false) * 2 + series(8749, false) * 8,
+    );
+}
+
+#[test]
+fn exact_values() {
+    for (text, want) in [
+        ("sqrt(4)", Some((2, 1))),
+        ("8^(1/3)", Some((2, 1))),
+        ("(4/9)^(-3/2)", Some((27, 8))),
+        ("25%", Some((1, 4))),
+        ("sin(pi/6)", Some((1, 2))),
+        ("(1+i)*(1-i)", Some((2, 1))),
+        ("floor(-7/2)", Some((-4, 1))),
+        ("mod(-7,3)", Some((2, 1))),
+        ("max(1/2,1/3)", Some((1, 2))),
+        ("abs(-5)", Some((5, 1))),
+        ("sqrt(2)*sqrt(8)", Some((4, 1))),
+        ("sum(k,k,1,10)", Some((55, 1))),
+        ("log(8,2)", Some((3, 1))),
+        ("x-x+3", Some((3, 1))),
+        ("sqrt(2)", None),
+        ("pi", None),
+        ("x", None),
+    ] {
+        let mut arena = Arena::new();
+        let id = read(&mut arena, text);
+        let got = rational(&arena, id, &mut Budget::default());
+        assert_eq!(got, want.map(|(n, d)| number::fraction(n, d)), "{text}");
     }
 }
