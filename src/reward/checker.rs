@@ -66,6 +66,7 @@ impl Settings {
         ("numeric_equations_alike", |settings| &mut settings.conventions.numeric_equations_alike),
         ("free_chains", |settings| &mut settings.conventions.free_chains),
         ("words_have_values", |settings| &mut settings.conventions.words_have_values),
+        ("extra_percent_sign", |settings| &mut settings.conventions.extra_percent_sign),
         ("prose_verbatim", |settings| &mut settings.conventions.prose_verbatim),
         ("bound_names", |settings| &mut settings.conventions.bound_names),
         ("lowercase", |settings| &mut settings.dialect.lowercase),
@@ -159,9 +160,11 @@ impl Checker {
     /// Compares what was read: any reading of the gold with any of the response.
     pub fn outcome(&self, gold: &Answer, pred: &Answer) -> (Outcome, Rule) {
         if let (Some(prose), Some(end)) = (&gold.prose, &pred.end) {
-            if verbatim::ends_with(end, prose) {
-                return (Outcome::Equal, Rule::Text);
-            }
+            return match verbatim::ends_with(end, prose) {
+                true => (Outcome::Equal, Rule::Text),
+                // One of its formulas is not all of it.
+                false => (Outcome::Unknown(Reason::Gold), Rule::Text),
+            };
         }
         let mut best = None;
         for gold in &gold.candidates {

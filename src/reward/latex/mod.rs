@@ -19,6 +19,7 @@ use super::expr::{Arena, Id};
 use super::verdict::Reason;
 
 pub use number::{Literal, literal};
+pub use unicode::spelled_out;
 
 /// A parsed answer.
 #[derive(Debug, Clone)]

@@ -370,7 +370,8 @@ fn command(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
 /// Whether a command without a meaning begins with one that has: `\quadx`.
 fn known_beginning(name: &str) -> bool {
     let longest = name.len().min(commands::LONGEST);
-    (3..=longest).any(|len| commands::named(&name[..len]).is_some())
+    let greek = |len: usize| matches!(commands::named(&name[..len]), Some(Command::Greek));
+    (3..=longest).any(|len| commands::named(&name[..len]).is_some()) || longest > 2 && greek(2)
 }
 
 /// The place of the brace that closes text, whose opening brace is behind.

@@ -3,6 +3,7 @@
 use super::{Repair, boxed_content, half, leading_point, operators, spelling};
 use crate::reward::config::Boxed;
 use crate::reward::extract::text::is_space;
+use crate::reward::latex::spelled_out;
 
 /// Words for units, dropped after a number without variables.
 const UNITS: &[&str] = &[
@@ -13,13 +14,18 @@ const UNITS: &[&str] = &[
     "kmh", "degree", "degrees", "deg", "dollar", "dollars", "cent", "cents", "rupees", "unit",
     "units", "liter", "liters", "litre", "litres", "mL", "ml", "acre", "acres", "hectares", "gal",
     "gallon", "gallons", "sq", "square", "cubic", "people", "students", "men", "women", "apples",
-    "coins", "points", "m", "g", "s", "h", "L",
+    "coins", "points", "kcal", "cal", "yr", "yrs", "erg", "ergs", "eV", "keV", "MeV", "Hz", "kHz",
+    "MHz", "GHz", "mol", "Pa", "kPa", "nm", "rad", "m", "g", "s", "h", "L", "J", "N", "W", "V", "K",
 ];
 
 /// The LaTeX with its spelling repaired, and without units.
 pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
-    let mut text = boxed_content(latex, boxed).trim_matches(is_space).to_string();
+    let boxed = boxed_content(latex, boxed);
+    let mut text = spelled_out(boxed.trim_matches(is_space)).into_owned();
     apply(&mut text, &spelling::REPAIRS);
+    if let Some(completed) = braced_commands(&text) {
+        text = completed;
+    }
     for mark in ["\\text{\\%}", "\\text{ \\%}", "\\text{%}", "\\text{ %}"] {
         text = text.replace(mark, "\\%");
     }
@@ -55,6 +61,9 @@ fn without_tail(text: &str) -> &str {
         if let Some(kept) = text.strip_suffix(space) {
             return kept;
         }
+    }
+    if let Some(kept) = text.strip_suffix("^{}") {
+        return kept;
     }
     if let Some(kept) = text.strip_suffix(['.', ',', ';']) {
         return if kept.ends_with('.') { text } else { kept };
@@ -108,6 +117,46 @@ fn without_power(text: &str) -> &str {
     }
 }
 
+/// `\frac\pi6` and `\sqrt\pi` with braces around the command that is an argument.
+fn braced_commands(text: &str) -> Option<String> {
+    let mut repaired = String::new();
+    let mut rest = text;
+    while let Some((at, command)) = ["\\frac", "\\sqrt"]
+        .iter()
+        .filter_map(|command| Some((rest.find(command)?, command)))
+        .min()
+    {
+        let (before, after) = rest.split_at(at + command.len());
+        repaired.push_str(before);
+        rest = after.trim_start_matches(is_space);
+        if rest.len() == after.len() && rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            continue;
+        }
+        if let Some(name) = rest.strip_prefix('\\') {
+            let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
+            // Only names of values: \frac\sqrt3 2 is beyond repair.
+            if ["pi", "theta", "alpha", "beta", "lambda", "phi"].contains(&&name[..letters]) {
+                repaired.push('{');
+                repaired.push_str(&rest[..letters + 1]);
+                repaired.push('}');
+                rest = &rest[letters + 1..];
+                if let Some(name) = rest.strip_prefix('\\').filter(|_| *command == "\\frac") {
+                    let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
+                    repaired.push('{');
+                    repaired.push_str(&rest[..letters + 1]);
+                    repaired.push('}');
+                    rest = &rest[letters + 1..];
+                }
+            }
+        }
+    }
+    if repaired.is_empty() {
+        return None;
+    }
+    repaired.push_str(rest);
+    Some(repaired)
+}
+
 /// Drops a word for a unit after a number.
 fn without_word(text: &str) -> Option<&str> {
     let base = without_power(text);
@@ -117,16 +166,37 @@ fn without_word(text: &str) -> Option<&str> {
         return None;
     }
     let kept = kept.trim_end_matches(is_space);
-    let variables = kept.bytes().any(|b| b.is_ascii_alphabetic());
-    // One letter is a unit only right after a number; a longer word after any without variables.
+    // One letter is a unit only right after a number or another unit; a longer word after anything
+    // without variables.
     let plain = kept.bytes().all(|b| b.is_ascii_digit() || b" .,-".contains(&b));
-    let is_unit = if word.len() == 1 { plain } else { !variables || is_fraction(kept) };
+    let is_unit = match word.len() {
+        1 => plain || ends_with_unit(kept),
+        _ => ends_with_unit(kept) || !has_variables(kept),
+    };
     (is_unit && is_complete(kept)).then_some(kept)
 }
 
-fn is_fraction(text: &str) -> bool {
-    let sign = |b: u8| b.is_ascii_digit() || b" .,-{}\\+/^".contains(&b);
-    text.replace("\\frac", "").replace("\\pi", "").replace("\\sqrt", "").bytes().all(sign)
+/// Whether the last word, maybe raised, is a unit of more than one letter.
+fn ends_with_unit(text: &str) -> bool {
+    let base = without_power(text);
+    let before = base.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let word = &base[before.len()..];
+    word.len() > 1 && !before.ends_with('\\') && UNITS.contains(&word)
+}
+
+/// Whether letters stand in it other than in commands for numbers.
+fn has_variables(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_alphabetic()) {
+        let (before, after) = rest.split_at(at);
+        let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let known = ["frac", "times", "cdot", "sqrt", "pi", "approx"].contains(&&after[..letters]);
+        if !before.ends_with('\\') || !known {
+            return true;
+        }
+        rest = &after[letters..];
+    }
+    false
 }
 
 /// Whether something is left, and it does not wait for more.
