@@ -20,7 +20,8 @@ fn outcome(profile: Profile, gold: &str, pred: &str) -> Outcome {
 #[test]
 fn cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/reward");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     let (mut wrong, mut count) = (Vec::new(), 0);
     for file in files {
@@ -155,7 +156,8 @@ proptest! {
 /// The parser's recursion is bounded: a thread with a small stack survives the deepest nesting.
 #[test]
 fn deep_nesting_fits_a_small_stack() {
-    let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+    let deep =
+        |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
     let texts = [
         deep("(", ")"),
         deep("{", "}"),

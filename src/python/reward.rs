@@ -14,13 +14,13 @@ use super::call::run;
 use super::error::Failure;
 use super::tensor::TensorView;
 use crate::Error;
-use crate::reward::{Answer, Candidate, Checker, Profile, Settings, Verdict};
 use crate::reward::config::{
     Boxed, ExprTarget, Extraction, Fallback, LatexTarget, Normalization, Reading, StringsTarget,
     Target,
 };
 use crate::reward::latex::Parsed;
 use crate::reward::wire::{self, WireNode};
+use crate::reward::{Answer, Candidate, Checker, Profile, Settings, Verdict};
 use crate::reward::{Outcome, Reason, print};
 
 /// Text of any origin. What is no text (half of a surrogate pair) becomes U+FFFD.

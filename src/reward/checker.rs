@@ -133,7 +133,8 @@ impl Checker {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("${text}$")),
         };
-        let mut answer = read(&delimited, &self.settings.reading_gold, for_each_match, self.settings.dialect);
+        let mut answer =
+            read(&delimited, &self.settings.reading_gold, for_each_match, self.settings.dialect);
         if self.settings.conventions.prose_verbatim && verbatim::is_prose(text) {
             answer.prose = Some(text.to_string());
         }

@@ -2,9 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::config::{
-    Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target,
-};
+use super::config::{Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target};
 use super::expr::Node;
 use super::extract::{Found, Match, Piece};
 use super::latex::{self, Dialect, Parsed};

@@ -38,6 +38,8 @@ pub fn ends_with(response: &str, gold: &str) -> bool {
 
 /// The characters that matter.
 fn bare(text: &str) -> impl DoubleEndedIterator<Item = char> {
-    let matters = |c: &char| !c.is_whitespace() && !matches!(c, '$' | '.' | '*' | '{' | '}' | '\\' | '[' | ']');
+    let matters = |c: &char| {
+        !c.is_whitespace() && !matches!(c, '$' | '.' | '*' | '{' | '}' | '\\' | '[' | ']')
+    };
     text.chars().filter(matters)
 }

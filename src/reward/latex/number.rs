@@ -102,7 +102,8 @@ pub fn grouped(text: &str) -> Option<Number> {
         return None;
     }
     // A leading zero makes the comma a decimal comma: 0,125.
-    let decimal_comma = !negative && first.starts_with('0') && rest.len() == 1 && fraction.is_none();
+    let decimal_comma =
+        !negative && first.starts_with('0') && rest.len() == 1 && fraction.is_none();
     let literal_text = if decimal_comma { body.replace(',', ".") } else { body.to_string() };
     match literal(&literal_text) {
         Ok(Literal::Number(mut number)) => {

@@ -606,9 +606,7 @@ impl<'t> Parser<'t> {
             Kind::Accent if self.dialect.lenient && symbol::number_in_text(text).is_some() => {
                 self.number(symbol::number_in_text(text).unwrap_or_default())
             }
-            Kind::Letter | Kind::Greek | Kind::Symbol | Kind::Accent => {
-                self.named(at, scripts)
-            }
+            Kind::Letter | Kind::Greek | Kind::Symbol | Kind::Accent => self.named(at, scripts),
             Kind::UpperE => {
                 if self.dialect.lenient {
                     return self.named(at, scripts);
@@ -1087,4 +1085,3 @@ fn partners(tokens: &[Token]) -> Vec<usize> {
     }
     partners
 }
-

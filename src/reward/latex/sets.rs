@@ -311,7 +311,8 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
             return Ok(interval(parser, open, low, high, close));
         }
     }
-    let same = open == close && matches!(open, Bracket::Round | Bracket::RoundMath | Bracket::Square);
+    let same =
+        open == close && matches!(open, Bracket::Round | Bracket::RoundMath | Bracket::Square);
     if !same {
         return Err(Reason::Syntax);
     }
@@ -324,9 +325,7 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
 
 /// An interval, or an ordered pair where an interval would be empty.
 fn interval(parser: &mut Parser, open: Bracket, low: Id, high: Id, close: Bracket) -> Id {
-    let is_open = |bracket| {
-        matches!(bracket, Bracket::Round | Bracket::RoundMath | Bracket::Group)
-    };
+    let is_open = |bracket| matches!(bracket, Bracket::Round | Bracket::RoundMath | Bracket::Group);
     let (low_open, high_open) = (is_open(open), is_open(close));
     let mut budget = Budget::new(100_000);
     let order = algebra::order(&parser.arena, low, high, &mut budget);

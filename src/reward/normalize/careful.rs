@@ -15,7 +15,8 @@ const UNITS: &[&str] = &[
     "units", "liter", "liters", "litre", "litres", "mL", "ml", "acre", "acres", "hectares", "gal",
     "gallon", "gallons", "sq", "square", "cubic", "people", "students", "men", "women", "apples",
     "coins", "points", "kcal", "cal", "yr", "yrs", "erg", "ergs", "eV", "keV", "MeV", "Hz", "kHz",
-    "MHz", "GHz", "mol", "Pa", "kPa", "nm", "rad", "m", "g", "s", "h", "L", "J", "N", "W", "V", "K",
+    "MHz", "GHz", "mol", "Pa", "kPa", "nm", "rad", "m", "g", "s", "h", "L", "J", "N", "W", "V",
+    "K",
 ];
 
 /// The LaTeX with its spelling repaired, and without units.
@@ -121,10 +122,8 @@ fn without_power(text: &str) -> &str {
 fn braced_commands(text: &str) -> Option<String> {
     let mut repaired = String::new();
     let mut rest = text;
-    while let Some((at, command)) = ["\\frac", "\\sqrt"]
-        .iter()
-        .filter_map(|command| Some((rest.find(command)?, command)))
-        .min()
+    while let Some((at, command)) =
+        ["\\frac", "\\sqrt"].iter().filter_map(|command| Some((rest.find(command)?, command))).min()
     {
         let (before, after) = rest.split_at(at + command.len());
         repaired.push_str(before);
@@ -203,7 +202,8 @@ fn has_variables(text: &str) -> bool {
 fn is_complete(text: &str) -> bool {
     let end = text.trim_end_matches(is_space);
     !end.is_empty()
-        && !end.ends_with(['=', '+', '-', '*', '/', '(', '{', '[', '^', '_', '<', '>', ',', '&', '|'])
+        && !end
+            .ends_with(['=', '+', '-', '*', '/', '(', '{', '[', '^', '_', '<', '>', ',', '&', '|'])
         && !["\\cdot", "\\times", "\\le", "\\ge", "\\leq", "\\geq", "\\in", "\\pm", "\\ne", "\\neq"]
             .iter()
             .any(|sign| end.ends_with(sign))
