@@ -295,9 +295,10 @@ impl<'a> Printer<'a> {
             parts.iter().map(|&part| (self.monomial(part), part)).collect();
         terms.sort_by(|(a, _), (b, _)| compare(a, b));
         // Sympy's one exception: a positive number before a negative multiple of one thing.
-        if let [(multiple, _), (number, _)] = &terms[..]
+        if let [(multiple, _), (number, id)] = &terms[..]
             && number.powers.is_empty()
-            && number.factors == 0
+            && (number.factors == 0 || matches!(self.arena.node(*id), Node::Constant(_)))
+            && !number.imaginary
             && number.coefficient.is_positive()
             && multiple.factors == 1
             && multiple.coefficient.is_negative()
@@ -332,7 +333,7 @@ impl<'a> Printer<'a> {
             _ => &single[..],
         };
         let mut monomial =
-            Monomial { powers: Vec::new(), imaginary: false, coefficient: RBig::ONE, exact: true };
+            Monomial { powers: Vec::new(), imaginary: false, coefficient: RBig::ONE, factors: 0 };
         for &factor in factors {
             if let Some(value) = self.known(factor) {
                 monomial.coefficient *= value;
