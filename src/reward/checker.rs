@@ -188,29 +188,32 @@ impl Checker {
         Answer { candidates, extracted: Some(extracted.to_string()), source: Some(source) }
     }
 
+    /// Whether any reading of the gold is the same as any of the response, and the rule that says
+    /// so. This is all of a comparison; [`Self::compare`] adds what people read.
+    fn decide(&self, gold: &Answer, pred: &Answer) -> (Outcome, &'static str) {
+        if gold.candidates.is_empty() {
+            return (Outcome::Unknown(Reason::Gold), "none");
+        }
+        if pred.candidates.is_empty() {
+            return (Outcome::Unknown(Reason::Response), "none");
+        }
+        let texts = |answer: &Answer| -> Vec<String> {
+            let text = |candidate: &Candidate| match candidate {
+                Candidate::Parsed(parsed) => print::to_srepr(&parsed.arena, parsed.root),
+                Candidate::Text(text) => text.trim().to_string(),
+            };
+            answer.candidates.iter().map(text).collect()
+        };
+        let golds = texts(gold);
+        (Outcome::from_bool(texts(pred).iter().any(|pred| golds.contains(pred))), "text")
+    }
+
     /// Compares what was read: any reading of the gold with any of the response.
     pub fn compare(&self, gold: &Answer, pred: &Answer) -> Verdict {
-        let printed = |answer: &Answer| -> Vec<String> {
-            answer
-                .candidates
-                .iter()
-                .map(|candidate| match candidate {
-                    Candidate::Parsed(parsed) => print::to_srepr(&parsed.arena, parsed.root),
-                    Candidate::Text(text) => text.trim().to_string(),
-                })
-                .collect()
-        };
-        let outcome = if gold.candidates.is_empty() {
-            Outcome::Unknown(Reason::Gold)
-        } else if pred.candidates.is_empty() {
-            Outcome::Unknown(Reason::Response)
-        } else {
-            let golds = printed(gold);
-            Outcome::from_bool(printed(pred).iter().any(|pred| golds.contains(pred)))
-        };
+        let (outcome, rule) = self.decide(gold, pred);
         Verdict {
             outcome,
-            rule: "text",
+            rule,
             extracted: pred.extracted.clone(),
             gold: gold.printed(),
             pred: pred.printed(),
@@ -237,7 +240,7 @@ impl Checker {
         threads: Option<usize>,
     ) -> Vec<f32> {
         self.each(responses, golds, threads, |golds, pred| {
-            let equal = golds.iter().any(|gold| self.compare(gold, pred).outcome.is_equal());
+            let equal = golds.iter().any(|gold| self.decide(gold, pred).0.is_equal());
             f32::from(u8::from(equal))
         })
     }
@@ -296,7 +299,9 @@ impl Checker {
     /// Whether two answers are the same, whichever of them is the gold one. Text without an
     /// extractable answer is taken as the answer itself.
     pub fn equivalent(&self, a: &str, b: &str) -> Verdict {
-        self.compare_both(&self.parse_bare(a), &self.parse_bare(b))
+        let (a, b) = (self.parse_bare(a), self.parse_bare(b));
+        let (outcome, rule) = self.decide_both(&a, &b);
+        Verdict { outcome, rule, ..self.compare(&a, &b) }
     }
 
     /// Groups answers that are the same: each gets the number of its group, in order of first
@@ -310,7 +315,7 @@ impl Checker {
                 groups.push(-1);
                 continue;
             }
-            let same = |leader: &&Answer| self.compare_both(leader, answer).outcome.is_equal();
+            let same = |leader: &&Answer| self.decide_both(leader, answer).0.is_equal();
             let group = leaders.iter().position(same).unwrap_or_else(|| {
                 leaders.push(answer);
                 leaders.len() - 1
@@ -325,16 +330,11 @@ impl Checker {
         if answer.candidates.is_empty() { self.parse_gold(text) } else { answer }
     }
 
-    fn compare_both(&self, a: &Answer, b: &Answer) -> Verdict {
-        let verdict = self.compare(a, b);
-        if verdict.outcome.is_equal() {
-            return verdict;
-        }
-        let mirrored = self.compare(b, a);
-        match mirrored.outcome {
-            Outcome::Equal => Verdict { outcome: Outcome::Equal, rule: mirrored.rule, ..verdict },
-            _ => verdict,
-        }
+    /// Comparisons need not be symmetric: a gold `x = 1` accepts 1, but a gold 1 may not accept it.
+    fn decide_both(&self, a: &Answer, b: &Answer) -> (Outcome, &'static str) {
+        let decided = self.decide(a, b);
+        let mirrored = if decided.0.is_equal() { decided } else { self.decide(b, a) };
+        if mirrored.0.is_equal() { mirrored } else { decided }
     }
 }
 
