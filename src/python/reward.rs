@@ -339,7 +339,7 @@ fn answer(candidates: &[PyCandidate<'_>]) -> Answer {
         PyCandidate::Parsed(parsed) => Candidate::Parsed((*parsed.get().parsed).clone()),
         PyCandidate::Text(text) => Candidate::Text(text.to_string_lossy().into_owned()),
     });
-    Answer { candidates: candidates.collect(), extracted: None, source: None }
+    Answer { candidates: candidates.collect(), ..Answer::default() }
 }
 
 fn lossy<'a>(texts: &'a [Text<'_>]) -> Vec<Cow<'a, str>> {

@@ -153,8 +153,9 @@ impl<'a> Printer<'a> {
                         above += u32::from(!unit);
                         value *= factor;
                     }
+                    (above <= 1 && below <= 1).then_some(())?;
                 }
-                (above <= 1 && below <= 1).then_some(value)
+                Some(value)
             }
             _ => None,
         }
@@ -336,7 +337,10 @@ impl<'a> Printer<'a> {
             Monomial { powers: Vec::new(), imaginary: false, coefficient: RBig::ONE, factors: 0 };
         for &factor in factors {
             if let Some(value) = self.known(factor) {
-                monomial.coefficient *= value;
+                // Its place does not matter as much as the work of multiplying whole pages.
+                if monomial.coefficient.numerator().bit_len() < MAX_DECIMAL_BITS {
+                    monomial.coefficient *= value;
+                }
                 continue;
             }
             let (base, exponent) = match self.arena.node(factor) {
@@ -381,7 +385,7 @@ impl<'a> Printer<'a> {
                 let small =
                     value.numerator().bit_len() < 256 && value.denominator().bit_len() < 256;
                 (small && !value.is_negative()).then_some(())?;
-                IBig::from(value.numerator() * IBig::from(scale) / value.denominator())
+                value.numerator() * IBig::from(scale) / value.denominator()
             }
         };
         let half = *exponent.denominator() == UBig::from(2u8);
