@@ -45,7 +45,7 @@ fn pay(a: &RBig, b: &RBig, budget: &mut Budget) -> Result<(), Reason> {
         return Err(Reason::TooLarge);
     }
     let limbs = limbs(a) + limbs(b);
-    budget.charge(if limbs <= 4 { 12 } else { 32 + 4 * limbs + limbs * limbs / 10 })
+    budget.charge(if limbs <= 4 { 12 } else { 24 * limbs + limbs * limbs / 10 })
 }
 
 /// a + b

@@ -720,3 +720,48 @@ fn exact_values() {
         assert_eq!(got, want.map(|(n, d)| number::fraction(n, d)), "{text}");
     }
 }
+
+/// Any expression whatever over the functions known here.
+fn anything(dice: &mut Dice, depth: u32) -> String {
+    const LEAVES: [&str; 12] =
+        ["x", "y", "pi", "e", "i", "2", "3", "-1", "1/2", "0", "10", "sqrt(2)"];
+    const UNARY: [&str; 17] = [
+        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "tanh", "exp", "log", "abs", "floor",
+        "sqrt", "re", "im", "conj", "arg",
+    ];
+    if depth == 0 {
+        return LEAVES[dice.roll(12) as usize].into();
+    }
+    let a = anything(dice, depth - 1);
+    match dice.roll(10) {
+        0..=3 => format!("{}({a})", UNARY[dice.roll(17) as usize]),
+        4 => format!("({a})!"),
+        other => {
+            let b = anything(dice, depth - 1);
+            match other {
+                5 => format!("({a}+{b})"),
+                6 => format!("({a}*({b}))"),
+                7 => format!("({a}/({b}))"),
+                8 => format!("(({a})^({b}))"),
+                _ => format!("max({a},{b})"),
+            }
+        }
+    }
+}
+
+#[test]
+fn disguises_and_neighbours() {
+    let mut dice = Dice(3);
+    let rounds = if cfg!(debug_assertions) { 1500 } else { 20_000 };
+    for _ in 0..rounds {
+        let depth = 1 + dice.roll(4) as u32;
+        let a = anything(&mut dice, depth);
+        let again = format!("(({a})*(x+7)+3*({a}))/(10+x)");
+        assert_ne!(verdict(&a, &again), Outcome::NotEqual, "{a}");
+        let shifted = format!("{a}+1/10^9");
+        assert_ne!(verdict(&a, &shifted), Outcome::Equal, "{a}");
+        let squared = format!("({a})^2");
+        let difference = format!("(({a})-y)*(({a})+y)+y^2");
+        assert_ne!(verdict(&squared, &difference), Outcome::NotEqual, "{a}");
+    }
+}
