@@ -148,7 +148,7 @@ impl Reader<'_> {
         let (text, rest) = self.rest.split_at(end);
         self.rest = rest;
         // Integers with leading zeros are no numbers in the languages that this notation is from.
-        let zeros = text.len() > 1 && text.starts_with('0') && text.trim_matches('0') != "";
+        let zeros = text.len() > 1 && text.starts_with('0') && !text.trim_matches('0').is_empty();
         if zeros && !text.contains('.') {
             return Err(Reason::Syntax);
         }

@@ -37,10 +37,10 @@ fn repeating(text: &str) -> Option<Result<Literal, Reason>> {
 
 /// Reads digits with an optional point and exponent (`12`, `.5`, `1.5E-3`); commas are skipped.
 pub fn literal(text: &str) -> Result<Literal, Reason> {
-    if text.contains('\\') {
-        if let Some(repeating) = repeating(&text.replace("\\,", "")) {
-            return repeating;
-        }
+    if text.contains('\\')
+        && let Some(repeating) = repeating(&text.replace("\\,", ""))
+    {
+        return repeating;
     }
     let (mantissa, exponent) = match text.find(['E', 'e']) {
         Some(at) => (&text[..at], Some(&text[at + 1..])),

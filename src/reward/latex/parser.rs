@@ -702,10 +702,12 @@ impl<'t> Parser<'t> {
 
     /// a / b, written out if both are integers.
     fn quotient(&mut self, upper: Id, lower: Id) -> Id {
-        if let (Some(a), Some(b)) = (self.exact_value(upper), self.exact_value(lower)) {
-            if a.is_int() && b.is_int() && b != RBig::ZERO {
-                return self.arena.exact(a / b);
-            }
+        if let (Some(a), Some(b)) = (self.exact_value(upper), self.exact_value(lower))
+            && a.is_int()
+            && b.is_int()
+            && b != RBig::ZERO
+        {
+            return self.arena.exact(a / b);
         }
         self.arena.div(upper, lower)
     }
@@ -1074,10 +1076,10 @@ fn partners(tokens: &[Token]) -> Vec<usize> {
         match token.kind {
             Kind::Open(bracket) => open.push((at, family(bracket))),
             Kind::Close(bracket) => {
-                if open.last().is_some_and(|&(_, held)| held == family(bracket)) {
-                    if let Some((opening, _)) = open.pop() {
-                        partners[opening] = at;
-                    }
+                if open.last().is_some_and(|&(_, held)| held == family(bracket))
+                    && let Some((opening, _)) = open.pop()
+                {
+                    partners[opening] = at;
                 }
             }
             _ => {}

@@ -19,12 +19,11 @@ enum Elements {
 
 /// Reads the whole answer. Three readings are tried in turn: `x = list`, a list, set algebra.
 pub fn answer(parser: &mut Parser) -> Result<Id> {
-    if let Some(sign) = assigned_at(parser) {
-        if matches!(parser.kind_at(sign), Kind::In | Kind::Relation(Relation::Eq)) {
-            if let Ok(id) = whole(parser, assigned_list) {
-                return Ok(id);
-            }
-        }
+    if let Some(sign) = assigned_at(parser)
+        && matches!(parser.kind_at(sign), Kind::In | Kind::Relation(Relation::Eq))
+        && let Ok(id) = whole(parser, assigned_list)
+    {
+        return Ok(id);
     }
     if let Some(number) = number::grouped(parser.text) {
         return Ok(parser.arena.push_number(number));
@@ -130,10 +129,10 @@ fn groups(parser: &mut Parser, elements: Elements) -> Result<Vec<Vec<Id>>> {
 
 /// One value if there is one, a set if there are several, a set of tuples if semicolons part them.
 fn gathered(parser: &mut Parser, mut groups: Vec<Vec<Id>>) -> Result<Id> {
-    if let [group] = &groups[..] {
-        if let [single] = group[..] {
-            return Ok(single);
-        }
+    if let [group] = &groups[..]
+        && let [single] = group[..]
+    {
+        return Ok(single);
     }
     let elements: Vec<Id> = if groups.len() == 1 {
         groups.swap_remove(0)
@@ -173,9 +172,10 @@ fn element(parser: &mut Parser, elements: Elements, into: &mut Vec<Id>) -> Resul
         return Ok(false);
     }
     let mut plain = true;
-    while elements == Elements::Any {
+    loop {
         let sign = parser.kind();
-        if !matches!(sign, Kind::Relation(_) | Kind::Approx | Kind::In) {
+        let relates = matches!(sign, Kind::Relation(_) | Kind::Approx | Kind::In);
+        if elements == Elements::NoRelations || !relates {
             break;
         }
         plain = false;
@@ -306,10 +306,10 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
     }
     let Kind::Close(close) = parser.kind() else { return Err(Reason::Syntax) };
     parser.at += 1;
-    if let ([group], true) = (&groups[..], plain) {
-        if let [low, high] = group[..] {
-            return Ok(interval(parser, open, low, high, close));
-        }
+    if let ([group], true) = (&groups[..], plain)
+        && let [low, high] = group[..]
+    {
+        return Ok(interval(parser, open, low, high, close));
     }
     let same =
         open == close && matches!(open, Bracket::Round | Bracket::RoundMath | Bracket::Square);
