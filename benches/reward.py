@@ -50,7 +50,11 @@ def made_up_pairs(count: int, rng: random.Random) -> list[Pair]:
         gold, same, other = rng.choice(
             [
                 (f"{a * b}", f"{a * b:,}", f"{a * b + c}"),
-                (rf"\frac{{{a}}}{{{b}}}", rf"\dfrac{{{2 * a}}}{{{2 * b}}}", rf"\frac{{{b}}}{{{a}}}"),
+                (
+                    rf"\frac{{{a}}}{{{b}}}",
+                    rf"\dfrac{{{2 * a}}}{{{2 * b}}}",
+                    rf"\frac{{{b}}}{{{a}}}",
+                ),
                 (rf"{c}\sqrt{{{b}}}", rf"\sqrt{{{c * c * b}}}", rf"{c + 1}\sqrt{{{b}}}"),
                 (f"x^2+{a}x+{b}", f"{b}+x({a}+x)", f"x^2+{b}x+{a + b}"),
                 (f"({a},{b})", rf"\left({a}, {b}\right)", f"({b},{a + b})"),
@@ -194,7 +198,11 @@ def hostile() -> None:
         start = time.perf_counter()
         verdict = checker.check(row["gold"], pred)
         seconds = time.perf_counter() - start
-        wrong = row["want"] is not None and verdict.outcome != "unknown" and verdict.equal != row["want"]
+        wrong = (
+            row["want"] is not None
+            and verdict.outcome != "unknown"
+            and verdict.equal != row["want"]
+        )
         timed.append((seconds, row["name"], verdict.outcome, wrong))
     timed.sort(reverse=True)
     print(f"\n3. {len(timed)} hostile inputs, the slowest: milliseconds")
