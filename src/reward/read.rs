@@ -168,6 +168,7 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
         let latex = text.get(piece.text.clone()).unwrap_or_default();
         let boxed = if piece.bare_box { Boxed::Last } else { target.normalization.boxed };
         let latex = if dialect.lenient {
+            let boxed = if boxed == Boxed::Last { Boxed::LastSentence } else { boxed };
             normalize::normalize_carefully(latex, boxed)
         } else {
             let normalization = Normalization { boxed, ..target.normalization.clone() };
