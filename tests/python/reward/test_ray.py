@@ -22,23 +22,27 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-class Scorer:
-    """A reward worker: it holds a checker that came with its arguments."""
+def scorer_class() -> Any:
+    # Made in a function, for Ray to send it whole: workers can not import this file.
+    class Scorer:
+        """A reward worker: it holds a checker that came with its arguments."""
 
-    def __init__(self, checker: Checker) -> None:
-        self.checker = checker
+        def __init__(self, checker: Checker) -> None:
+            self.checker = checker
 
-    def score(self, responses: list[str], gold: str) -> Any:
-        return self.checker.score(responses, gold)
+        def score(self, responses: list[str], gold: str) -> Any:
+            return self.checker.score(responses, gold)
 
-    async def verify(self, gold: str, response: str) -> bool:
-        return self.checker.verify(gold, response)
+        def verify(self, gold: str, response: str) -> bool:
+            return self.checker.verify(gold, response)
+
+    return ray.remote(Scorer)
 
 
 def test_an_actor_scores() -> None:
     Checker().score(RESPONSES, "3")  # the driver's threads run when the workers start
     for profile in ("strict", "math_verify"):
-        scorer = ray.remote(Scorer).remote(Checker(profile))
+        scorer = scorer_class().remote(Checker(profile))
         jobs = [scorer.score.remote(RESPONSES, "3") for _ in range(4)]
         assert all(scores.tolist() == EXPECTED for scores in ray.get(jobs))
         assert ray.get(scorer.verify.remote("3", RESPONSES[3]))
@@ -46,14 +50,9 @@ def test_an_actor_scores() -> None:
 
 
 def test_an_actor_with_threads_scores() -> None:
-    class Threaded:
-        checker = Checker()
-
-        def score(self) -> Any:
-            return self.checker.score(RESPONSES, "3")
-
-    scorer = ray.remote(Threaded).options(max_concurrency=4).remote()
-    assert all(s.tolist() == EXPECTED for s in ray.get([scorer.score.remote() for _ in range(16)]))
+    scorer = scorer_class().options(max_concurrency=4).remote(Checker())
+    jobs = [scorer.score.remote(RESPONSES, "3") for _ in range(16)]
+    assert all(scores.tolist() == EXPECTED for scores in ray.get(jobs))
 
 
 def test_tasks_take_checkers_and_return_verdicts_and_readings() -> None:
