@@ -293,7 +293,10 @@ fn braced_set(parser: &mut Parser, bracket: Bracket) -> Result<Id> {
         parser.at = condition;
         let conditions = groups(parser, Elements::Any)?.concat();
         parser.expect(Kind::Close(bracket))?;
-        return all_hold(parser, &conditions);
+        // A union of one: the set of its solutions, where a bare relation would be a relation.
+        let condition = all_hold(parser, &conditions)?;
+        let kids = parser.arena.list(&[condition]);
+        return Ok(parser.arena.push(Node::Union(kids)));
     }
     let elements = groups(parser, Elements::Any)?.concat();
     parser.expect(Kind::Close(bracket))?;
