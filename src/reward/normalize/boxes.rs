@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::reward::config::Boxed;
-use crate::reward::extract::text::{Text, is_space};
+use crate::reward::extract::text::{Text, is_space, last_place};
 
 /// Boxes nearer than this belong together.
 const NEAR: usize = 10;
@@ -72,8 +72,8 @@ struct Boxes<'t> {
 
 impl<'t> Boxes<'t> {
     fn new(text: Text<'t>) -> Self {
-        let boxed = memchr::memmem::rfind(text.bytes, b"\\boxed");
-        let fbox = memchr::memmem::rfind(text.bytes, b"\\fbox");
+        let boxed = last_place(text.bytes, "\\boxed");
+        let fbox = last_place(text.bytes, "\\fbox");
         Self { text, boxed, fbox }
     }
 
