@@ -34,7 +34,9 @@ const FORMULAS: &[Formula] = &[
     ("transposes", |n| format!("\\begin{{pmatrix}}{n}\\end{{pmatrix}}{}", "'".repeat(LONG - 100))),
     ("divisions", |n| listed(3900 + n, "/", |_| "x".into())),
     ("divisions of names", |n| listed(1200, "/", |i| format!("a_{{{}}}", i + n))),
-    ("left-hand powers", |n| listed(3900, "^", |i| if i == 0 { n.to_string() } else { "x".into() })),
+    ("left-hand powers", |n| {
+        listed(3900, "^", |i| if i == 0 { n.to_string() } else { "x".into() })
+    }),
     ("left-hand numeric powers", |n| format!("{}{}", 90 + n, "^4390".repeat(1500))),
     ("remainders", |n| listed(900, "\\mod ", |i| format!("{}", i + n))),
     ("ratios", |n| listed(1500, ":", |i| format!("{}", i + n))),
@@ -57,14 +59,19 @@ const FORMULAS: &[Formula] = &[
         listed(330, ",", |i| format!("(\\sqrt{{{}}},\\sqrt{{{}}})", i + n, i + 1))
     }),
     ("pairs of sines", |n| {
-        listed(180, ",", |i| format!("(\\sin(\\sqrt{{\\sqrt{{{}}}+\\pi}}),e^{{\\sqrt{{{i}}}}})", i + n))
+        listed(180, ",", |i| {
+            format!("(\\sin(\\sqrt{{\\sqrt{{{}}}+\\pi}}),e^{{\\sqrt{{{i}}}}})", i + n)
+        })
     }),
     ("unions", |n| {
         listed(240, "\\cup", |i| format!("(\\sqrt{{{}}},\\sqrt{{{}}})", (i * 7 + n) % 240, i + 300))
     }),
     ("intersections", |n| listed(500, "\\cap", |i| format!("(-{},{})", (i * 7 + n) % 500, i + 1))),
     ("differences", |n| {
-        format!("\\mathbb{{R}}{}", listed(400, "", |i| format!("\\setminus\\{{{}\\}}", (i * 7 + n) % 400)))
+        format!(
+            "\\mathbb{{R}}{}",
+            listed(400, "", |i| format!("\\setminus\\{{{}\\}}", (i * 7 + n) % 400))
+        )
     }),
     ("sets in sets", |n| nested(120, "\\{1,", &n.to_string(), "\\}")),
     ("broken braces", |n| nested(120, "{", &format!("{n}+"), "}")),
@@ -75,8 +82,12 @@ const FORMULAS: &[Formula] = &[
     ("bars", |n| nested(60, "|", &format!("x+{n}"), "|")),
     ("floors", |n| nested(100, "\\lfloor ", &format!("\\pi+{n}"), "\\rfloor ")),
     ("matrices", |n| matrix("pmatrix", 30, |i, j| format!("x_{{{}}}", i * 30 + j + n))),
-    ("determinants of names", |n| matrix("vmatrix", 12, |i, j| format!("x_{{{}}}", i * 12 + j + n))),
-    ("determinants of roots", |n| matrix("vmatrix", 20, |i, j| format!("\\sqrt{{{}}}", i * 20 + j + n))),
+    ("determinants of names", |n| {
+        matrix("vmatrix", 12, |i, j| format!("x_{{{}}}", i * 12 + j + n))
+    }),
+    ("determinants of roots", |n| {
+        matrix("vmatrix", 20, |i, j| format!("\\sqrt{{{}}}", i * 20 + j + n))
+    }),
     ("determinants", |n| matrix("vmatrix", 30, |i, j| ((i * 7 + j * j * 3 + n) % 11).to_string())),
     ("products of matrices", |n| {
         matrix("pmatrix", 20, |i, j| ((i * 7 + j * j * 3 + n) % 11).to_string()).repeat(4)
@@ -91,16 +102,16 @@ const FORMULAS: &[Formula] = &[
     }),
     ("repeating decimals", |n| format!("0.\\overline{{{}{n}}}", "123".repeat(2500))),
     ("sums of powers of ten", |n| listed(1000, "+", |i| format!("1E{}", 4999 - i - n))),
-    ("lists of powers of ten", |n| listed(900, ",", |i| format!("1E-{}", 4999 - (i * 7 + n) % 900))),
+    ("lists of powers of ten", |n| {
+        listed(900, ",", |i| format!("1E-{}", 4999 - (i * 7 + n) % 900))
+    }),
     ("lists of long powers", |n| listed(900, ",", |i| format!("1E{}", 99999 - (i * 7 + n) % 900))),
     ("huge powers of ten", |n| format!("1E9999999999{n}")),
     ("sines", |n| listed(250, "+", |i| format!("\\sin({}x)\\cos({i}y)", i + n))),
     ("sines of large numbers", |n| format!("\\sin(10^{{{}}})+\\sin(10!!!)", 900 + n)),
     ("logarithms", |n| listed(250, "+", |i| format!("\\log_{{{}}}(x+{i})", i + 2 + n))),
     ("sums of roots up to ten thousand", |n| format!("\\sum_{{k=1}}^{{{}}}\\sqrt{{k}}", 9999 + n)),
-    ("sums of sums", |n| {
-        format!("\\sum_{{k=1}}^{{100}}\\sum_{{j=1}}^{{100}}\\sqrt{{k+j+{n}}}")
-    }),
+    ("sums of sums", |n| format!("\\sum_{{k=1}}^{{100}}\\sum_{{j=1}}^{{100}}\\sqrt{{k+j+{n}}}")),
     ("sums, nested", |n| format!("{}\\sqrt{{a+{n}}}", "\\sum_{a=1}^{9}".repeat(100))),
     ("sums of powers", |n| listed(100, "+", |i| format!("\\sum_{{k=1}}^{{2999}}k^{{{}}}", i + n))),
     ("harmonic sums", |n| {
@@ -116,8 +127,12 @@ const FORMULAS: &[Formula] = &[
     ("towers", |n| nested(100, "2^{", &n.to_string(), "}")),
     ("complex powers", |n| format!("(1+i)^{{{}}}", 100_000 + n)),
     ("factorials", |n| listed(200, "+", |i| format!("{}!", 4000 + i + n))),
-    ("common divisors", |n| format!("\\gcd({})", listed(50, ",", |i| format!("{}!", 4000 + i + n)))),
-    ("greatest", |n| format!("\\max({})", listed(300, ",", |i| format!("\\sqrt{{{}}}", 9 * i + n)))),
+    ("common divisors", |n| {
+        format!("\\gcd({})", listed(50, ",", |i| format!("{}!", 4000 + i + n)))
+    }),
+    ("greatest", |n| {
+        format!("\\max({})", listed(300, ",", |i| format!("\\sqrt{{{}}}", 9 * i + n)))
+    }),
     ("polynomials", |n| listed(700, "+", |i| format!("{}x^{{{i}}}", i + n))),
     ("equations of polynomials", |n| {
         format!("{}=0", listed(300, "", |i| format!("(x-{})", (i * 7 + n) % 300)))
@@ -129,11 +144,56 @@ const FORMULAS: &[Formula] = &[
 
 /// What a response repeats.
 const FRAGMENTS: &[&str] = &[
-    ")", "a_{1}/", "(\\sqrt{2},\\sqrt{3}),", "\\{1,", "{{x+", "5 cm ", "\\text{ a } ", "\\frac1",
-    "1=2=", "x_{1}=2,", "\\boxed{", "$", "$$", "\\[", "\\(", "answer is ", "final answer is ",
-    "The final answer is $1$. I hope", "1 ", "1,", "1+", "-", "**", "**C** ", "(C)", "\\boxed{1} ",
-    "$1$ and ", "}", "\\", "\n", "=", ". ", "is ", "\\$", "1\\,", "\\text{", "{", "é", "½", "^", "%",
-    "answer: ", "option C ", "\\begin{pmatrix}", "&", "I hope", "\\sqrt", "sqrt(", "\\left(", " or ",
+    ")",
+    "a_{1}/",
+    "(\\sqrt{2},\\sqrt{3}),",
+    "\\{1,",
+    "{{x+",
+    "5 cm ",
+    "\\text{ a } ",
+    "\\frac1",
+    "1=2=",
+    "x_{1}=2,",
+    "\\boxed{",
+    "$",
+    "$$",
+    "\\[",
+    "\\(",
+    "answer is ",
+    "final answer is ",
+    "The final answer is $1$. I hope",
+    "1 ",
+    "1,",
+    "1+",
+    "-",
+    "**",
+    "**C** ",
+    "(C)",
+    "\\boxed{1} ",
+    "$1$ and ",
+    "}",
+    "\\",
+    "\n",
+    "=",
+    ". ",
+    "is ",
+    "\\$",
+    "1\\,",
+    "\\text{",
+    "{",
+    "é",
+    "½",
+    "^",
+    "%",
+    "answer: ",
+    "option C ",
+    "\\begin{pmatrix}",
+    "&",
+    "I hope",
+    "\\sqrt",
+    "sqrt(",
+    "\\left(",
+    " or ",
 ];
 
 struct Cost {
@@ -167,6 +227,9 @@ fn cost(name: String, gold: &str, response: &str, equal: Option<bool>) -> Vec<Co
             let start = Instant::now();
             checker.check(gold, response);
             time = time.min(start.elapsed());
+        }
+        if time > Duration::from_millis(20) || memory > 16 << 10 {
+            println!("{time:?}, {memory} kB: {name}, {profile_name}, {outcome:?}");
         }
         match equal {
             Some(true) => assert_ne!(outcome, Outcome::NotEqual, "{name} {profile_name}"),
@@ -208,7 +271,10 @@ fn hostile_texts_cost_little() {
             let flood = fragment.repeat(250_000 / fragment.len());
             let texts = [
                 ("alone", flood.clone()),
-                ("in boxes", format!("The answer is {}", format!("$\\boxed{{{answer})}}$ ").repeat(32))),
+                (
+                    "in boxes",
+                    format!("The answer is {}", format!("$\\boxed{{{answer})}}$ ").repeat(32)),
+                ),
                 ("announced", format!("The final answer is ${answer})$. I hope so. ").repeat(32)),
                 ("in one box", format!("The final answer is $$\\boxed{{{flood}}}$$. I hope")),
                 ("before a box", format!("$${flood}\\boxed{{5}}$$.")),
