@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use icpo::reward::{Checker, Outcome, Profile, Settings};
@@ -216,6 +217,16 @@ fn peak(work: impl FnOnce()) -> u64 {
     read("VmHWM:").unwrap_or(0).saturating_sub(before)
 }
 
+/// Time that this thread has run, where the system tells: other programs do not count.
+fn clock() -> Duration {
+    let read = || -> Option<u64> {
+        let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    static START: OnceLock<Instant> = OnceLock::new();
+    read().map_or_else(|| START.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
+}
+
 fn cost(name: String, gold: &str, response: &str, equal: Option<bool>) -> Vec<Cost> {
     let mut costs = Vec::new();
     for (profile_name, profile) in Profile::ALL {
@@ -224,9 +235,9 @@ fn cost(name: String, gold: &str, response: &str, equal: Option<bool>) -> Vec<Co
         let mut time = Duration::MAX;
         let memory = peak(|| outcome = checker.check(gold, response).outcome);
         for _ in 0..2 {
-            let start = Instant::now();
+            let start = clock();
             checker.check(gold, response);
-            time = time.min(start.elapsed());
+            time = time.min(clock() - start);
         }
         if time > Duration::from_millis(20) || memory > 16 << 10 {
             println!("{time:?}, {memory} kB: {name}, {profile_name}, {outcome:?}");
