@@ -168,11 +168,12 @@ impl Checker {
             };
         }
         let mut best = None;
+        // One budget for all pairs of readings.
+        let mut budget = Budget::new(self.settings.work);
         for gold in &gold.candidates {
             for pred in &pred.candidates {
                 let found = match (gold, pred) {
                     (Candidate::Parsed(gold), Candidate::Parsed(pred)) => {
-                        let mut budget = Budget::new(self.settings.work);
                         answer::compare(gold, pred, &self.settings.conventions, &mut budget)
                     }
                     (Candidate::Text(gold), Candidate::Text(pred)) => {

@@ -11,6 +11,10 @@ use super::expr::{Arena, Binder, Constant, Function, Id, Node, Relation};
 
 /// Longest text of one expression, in bytes. Whatever would be longer ends in dots.
 const MAX_TEXT: usize = 1 << 16;
+/// Longest text of all parts of an expression together; beyond it each part's is short.
+const MAX_TOTAL: usize = 1 << 21;
+/// Length of those.
+const SHORT_TEXT: usize = 64;
 /// Decimals with more bits than this are written as fractions.
 const MAX_DECIMAL_BITS: usize = 2048;
 
@@ -82,6 +86,7 @@ impl<'a> Printer<'a> {
     }
 
     fn print(mut self, root: Id) -> String {
+        let mut total = 0;
         for id in self.arena.ids() {
             let Some(parts) = self.parts[id.index()].take() else { continue };
             self.values[id.index()] = self.value(id, &parts);
@@ -89,11 +94,14 @@ impl<'a> Printer<'a> {
                 Style::Str => self.piece(id, &parts),
                 Style::Structure => Piece { text: self.structure(id, &parts), precedence: ATOM },
             };
-            if piece.text.len() > MAX_TEXT {
-                let end = (0..=MAX_TEXT).rev().find(|&at| piece.text.is_char_boundary(at));
+            let longest = if total > MAX_TOTAL { SHORT_TEXT } else { MAX_TEXT };
+            if piece.text.len() > longest {
+                let end = (0..=longest).rev().find(|&at| piece.text.is_char_boundary(at));
                 piece.text.truncate(end.unwrap_or(0));
                 piece.text.push_str("...");
+                piece.text.shrink_to_fit();
             }
+            total += piece.text.len();
             self.pieces[id.index()] = piece;
             self.parts[id.index()] = Some(parts);
         }

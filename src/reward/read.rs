@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::budget::{Budget, MAX_NODES, READ_WORK};
 use super::config::{Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target};
 use super::expr::Node;
 use super::extract::{Found, Match, Piece};
@@ -85,6 +86,8 @@ pub type Places = fn(&str, &[Target], &mut dyn FnMut(i32, Match) -> ControlFlow<
 /// Reads a text's answer.
 pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> Answer {
     let mut answer = Answer::default();
+    // One budget for all places, which may overlap and be as long as the text.
+    let mut budget = Budget::new(READ_WORK);
     places(text, &reading.targets, &mut |_, found| {
         if let Found::Text(range) = &found.found {
             // Words may be the answer; what stands elsewhere may be it as well.
@@ -95,7 +98,7 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
             return ControlFlow::Continue(());
         };
         let source = Source::of(&found.found);
-        let (candidate, shown) = match understand(text, &found, target, dialect) {
+        let (candidate, shown) = match understand(text, &found, target, dialect, &mut budget) {
             Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
             Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
             Understood::Not(shown) => (None, shown),
@@ -132,12 +135,20 @@ fn words(text: &str, dialect: Dialect) -> Option<Candidate> {
     Some(Candidate::Parsed(parsed))
 }
 
-fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> Understood {
+fn understand(
+    text: &str,
+    found: &Match,
+    target: &Target,
+    dialect: Dialect,
+    budget: &mut Budget,
+) -> Understood {
     let part = |range: &std::ops::Range<usize>| text.get(range.clone()).unwrap_or_default();
     // A minus sign of Unicode's is a minus sign.
     let ascii = |range: &std::ops::Range<usize>| part(range).replace('−', "-");
     match (&found.found, target) {
-        (Found::Latex(pieces), Target::Latex(target)) => pieces_of(text, pieces, target, dialect),
+        (Found::Latex(pieces), Target::Latex(target)) => {
+            pieces_of(text, pieces, target, dialect, budget)
+        }
         (Found::Number { integer, decimal, percent }, _) => {
             match plain::number(&ascii(integer), part(decimal), *percent) {
                 Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
@@ -161,11 +172,20 @@ fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> U
 }
 
 /// One piece of LaTeX, or several that together make a set.
-fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialect) -> Understood {
+fn pieces_of(
+    text: &str,
+    pieces: &[Piece],
+    target: &LatexTarget,
+    dialect: Dialect,
+    budget: &mut Budget,
+) -> Understood {
     let mut shown = Vec::with_capacity(pieces.len());
     let mut parsed = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let latex = text.get(piece.text.clone()).unwrap_or_default();
+        if budget.charge(latex.len() as u64).is_err() {
+            break;
+        }
         let boxed = if piece.bare_box { Boxed::Last } else { target.normalization.boxed };
         let latex = if dialect.lenient {
             let boxed = if boxed == Boxed::Last { Boxed::LastSentence } else { boxed };
@@ -174,10 +194,11 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
             let normalization = Normalization { boxed, ..target.normalization.clone() };
             normalize::normalize(latex, &normalization)
         };
-        parsed.push(latex_answer(&latex, piece.percent, dialect));
+        parsed.push(latex_answer(&latex, piece.percent, dialect, budget));
         shown.push(latex);
     }
-    if parsed.len() > 1 && parsed.iter().all(Result::is_ok) {
+    let nodes: usize = parsed.iter().flatten().map(|parsed| parsed.arena.len()).sum();
+    if parsed.len() > 1 && parsed.iter().all(Result::is_ok) && nodes <= MAX_NODES {
         return Understood::Parsed(joined(parsed.into_iter().flatten()), shown.join(" and "));
     }
     let first = shown.into_iter().next().unwrap_or_default();
@@ -189,10 +210,15 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
 }
 
 /// Parses normalized LaTeX; of a chain of equations that can not be parsed, its end.
-pub fn latex_answer(latex: &str, percent: bool, dialect: Dialect) -> Result<Parsed, Reason> {
-    let mut parsed = match latex::parse(latex, dialect) {
+fn latex_answer(
+    latex: &str,
+    percent: bool,
+    dialect: Dialect,
+    budget: &mut Budget,
+) -> Result<Parsed, Reason> {
+    let mut parsed = match latex::parse_within(latex, dialect, budget) {
         Err(reason) => match normalize::last_equation(latex) {
-            Some(last) => latex::parse(last, dialect)?,
+            Some(last) => latex::parse_within(last, dialect, budget)?,
             None => return Err(reason),
         },
         read => read?,

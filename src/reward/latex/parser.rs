@@ -6,7 +6,7 @@
 
 use dashu_ratio::RBig;
 
-use super::super::budget::{MAX_DEPTH, MAX_MATRIX, MAX_NODES};
+use super::super::budget::{Budget, MAX_DEPTH, MAX_MATRIX, MAX_NODES};
 use super::super::expr::{Arena, Binder, Constant, Function, Id, Node, Relation};
 use super::super::verdict::Reason;
 use super::Dialect;
@@ -25,6 +25,8 @@ pub struct Parser<'t> {
     pub at: usize,
     pub arena: Arena,
     pub dialect: Dialect,
+    /// Pays for putting the ends of intervals in order.
+    pub budget: &'t mut Budget,
     depth: usize,
     /// Inside an integrand, where `dx` ends the expression rather than being a factor.
     integrand: bool,
@@ -53,7 +55,12 @@ enum Scripts {
 }
 
 impl<'t> Parser<'t> {
-    pub fn new(text: &'t str, tokens: Vec<Token>, dialect: Dialect) -> Self {
+    pub fn new(
+        text: &'t str,
+        tokens: Vec<Token>,
+        dialect: Dialect,
+        budget: &'t mut Budget,
+    ) -> Self {
         let partners = partners(&tokens);
         let arena = Arena::new();
         Self {
@@ -63,6 +70,7 @@ impl<'t> Parser<'t> {
             at: 0,
             arena,
             dialect,
+            budget,
             depth: 0,
             integrand: false,
             open_bars: 0,
@@ -111,13 +119,19 @@ impl<'t> Parser<'t> {
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth == MAX_DEPTH || self.arena.len() > MAX_NODES {
+        if self.depth == MAX_DEPTH {
             return Err(Reason::TooLarge);
         }
+        self.has_room()?;
         self.depth += 1;
         let inside = read(self);
         self.depth -= 1;
         inside
+    }
+
+    /// Loops that go no deeper ask as well: x!!!.. is as high as it is long.
+    fn has_room(&self) -> Result<()> {
+        if self.arena.len() > MAX_NODES { Err(Reason::TooLarge) } else { Ok(()) }
     }
 
     /// A sum.
@@ -301,6 +315,7 @@ impl<'t> Parser<'t> {
     fn postfix(&mut self, functions: Functions) -> Result<Id> {
         let mut value = self.power(functions)?;
         loop {
+            self.has_room()?;
             match self.kind() {
                 Kind::Bang => value = self.arena.apply(Function::Factorial, &[value]),
                 Kind::Transpose => {

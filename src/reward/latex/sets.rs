@@ -10,6 +10,9 @@ use super::number;
 use super::parser::{Parser, Result};
 use super::token::{Bracket, Environment, Kind};
 
+/// Most work units for the order of one interval's ends.
+const ORDER: u64 = 100_000;
+
 /// Whether elements may be relations: not after `a =`, where `a = 1, 2` means one list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Elements {
@@ -416,8 +419,11 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
 fn interval(parser: &mut Parser, open: Bracket, low: Id, high: Id, close: Bracket) -> Id {
     let is_open = |bracket| matches!(bracket, Bracket::Round | Bracket::RoundMath | Bracket::Group);
     let (low_open, high_open) = (is_open(open), is_open(close));
-    let mut budget = Budget::new(100_000);
+    let share = parser.budget.left().min(ORDER);
+    let mut budget = Budget::new(share);
     let order = algebra::order(&parser.arena, low, high, &mut budget);
+    // What is spent is no error: pairs and intervals are told apart by the next stage too.
+    let _ = parser.budget.charge(share - budget.left());
     let pair = match order {
         Some(Ordering::Greater) => low_open == high_open,
         Some(Ordering::Equal) => low_open && high_open,

@@ -122,9 +122,15 @@ fn without_power(text: &str) -> &str {
 fn braced_commands(text: &str) -> Option<String> {
     let mut repaired = String::new();
     let mut rest = text;
-    while let Some((at, command)) =
-        ["\\frac", "\\sqrt"].iter().filter_map(|command| Some((rest.find(command)?, command))).min()
-    {
+    let next = |rest: &str| {
+        memchr::memchr_iter(b'\\', rest.as_bytes()).find_map(|at| {
+            let here = rest.get(at..)?;
+            ["\\frac", "\\sqrt"]
+                .into_iter()
+                .find_map(|command| here.starts_with(command).then_some((at, command)))
+        })
+    };
+    while let Some((at, command)) = next(rest) {
         let (before, after) = rest.split_at(at + command.len());
         repaired.push_str(before);
         rest = after.trim_start_matches(is_space);
@@ -139,7 +145,7 @@ fn braced_commands(text: &str) -> Option<String> {
                 repaired.push_str(&rest[..letters + 1]);
                 repaired.push('}');
                 rest = &rest[letters + 1..];
-                if let Some(name) = rest.strip_prefix('\\').filter(|_| *command == "\\frac") {
+                if let Some(name) = rest.strip_prefix('\\').filter(|_| command == "\\frac") {
                     let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
                     repaired.push('{');
                     repaired.push_str(&rest[..letters + 1]);
