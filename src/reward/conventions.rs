@@ -68,6 +68,8 @@ pub struct Conventions {
     /// Words with a meaning are taken at it: "no solution" is ∅, "all real numbers" is ℝ,
     /// "forty-two" is 42.
     pub words_have_values: bool,
+    /// A gold that is a whole solution stands for the answer in its last box, or after `####`.
+    pub solution_golds: bool,
     /// A gold answer that is a sentence or several formulas is given by a response that ends with
     /// the same words, however little of it can be parsed.
     pub prose_verbatim: bool,
@@ -95,6 +97,7 @@ impl Conventions {
             numeric_equations_alike: true,
             free_chains: false,
             words_have_values: false,
+            solution_golds: false,
             prose_verbatim: false,
             bound_names: false,
         }
@@ -119,6 +122,7 @@ impl Conventions {
             numeric_equations_alike: false,
             free_chains: true,
             words_have_values: true,
+            solution_golds: true,
             prose_verbatim: true,
             bound_names: true,
         }

@@ -8,6 +8,7 @@ use super::expr::Node;
 use super::extract::{Found, Match, Piece};
 use super::latex::{self, Dialect, Parsed};
 use super::normalize;
+use super::phrase;
 use super::plain;
 use super::print;
 use super::verdict::Reason;
@@ -64,6 +65,8 @@ pub struct Answer {
     pub extracted: Option<String>,
     /// What stood there.
     pub source: Option<Source>,
+    /// Why the best place could not be understood, if it could not.
+    pub reason: Option<Reason>,
     /// All of a gold answer that is a sentence or several formulas.
     pub prose: Option<String>,
     /// How a response ends, where that may matter.
@@ -88,11 +91,16 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
     let mut answer = Answer::default();
     // One budget for all places, which may overlap and be as long as the text.
     let mut budget = Budget::new(READ_WORK);
+    let mut words = Vec::new();
     places(text, &reading.targets, &mut |_, found| {
         if let Found::Text(range) = &found.found {
-            // Words may be the answer; what stands elsewhere may be it as well.
-            answer.candidates.extend(words(text.get(range.clone()).unwrap_or_default(), dialect));
-            return ControlFlow::Continue(());
+            let said = text.get(range.clone()).unwrap_or_default();
+            words.extend(phrase::words(said, dialect).map(Candidate::Parsed));
+            // Words may be the answer, or only speak of it; a choice is one.
+            return match phrase::is_choice(said) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
         }
         let Some(target) = reading.targets.get(found.target) else {
             return ControlFlow::Continue(());
@@ -101,8 +109,12 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
         let (candidate, shown) = match understand(text, &found, target, dialect, &mut budget) {
             Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
             Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
-            Understood::Not(shown) => (None, shown),
+            Understood::Not(reason, shown) => {
+                answer.reason.get_or_insert(reason);
+                (None, shown)
+            }
         };
+        let boxed = || found.span.start < text.len() && boxes(&found, text);
         // What is shown, and compared as text, is the first place found, understood or not.
         if answer.extracted.is_none() && !shown.is_empty() {
             answer.extracted = Some(shown);
@@ -110,29 +122,30 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
         }
         let understood = candidate.is_some();
         answer.candidates.extend(candidate);
-        match understood || reading.extraction == Extraction::FirstMatch {
+        // To a careful reader a box is the answer, even one that can not be understood.
+        let last = dialect.lenient && boxed();
+        match understood || last || reading.extraction == Extraction::FirstMatch {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
     });
+    answer.candidates.append(&mut words);
     if let (Fallback::FirstMatch, Some(text)) = (reading.fallback, &answer.extracted) {
         answer.candidates.push(Candidate::Text(text.clone()));
     }
     answer
 }
 
+/// Whether a place is a box.
+fn boxes(found: &Match, text: &str) -> bool {
+    let place = text.get(found.span.clone()).unwrap_or_default();
+    matches!(found.found, Found::Latex(_)) && place.contains("box")
+}
+
 enum Understood {
     Parsed(Parsed, String),
     Choice(String, String),
-    Not(String),
-}
-
-/// Plain words as an answer.
-fn words(text: &str, dialect: Dialect) -> Option<Candidate> {
-    let text = text.trim().trim_end_matches('.');
-    let plain = !text.contains(['{', '}', '\\', '$']);
-    let parsed = plain.then(|| latex::parse(&format!("\\text{{{text}}}"), dialect).ok())??;
-    Some(Candidate::Parsed(parsed))
+    Not(Reason, String),
 }
 
 fn understand(
@@ -150,16 +163,23 @@ fn understand(
             pieces_of(text, pieces, target, dialect, budget)
         }
         (Found::Number { integer, decimal, percent }, _) => {
+            let start = if integer.is_empty() { decimal.start } else { integer.start };
+            let end = if decimal.is_empty() { integer.end } else { decimal.end };
+            if dialect.lenient
+                && let Some((parsed, shown)) = phrase::formula(text, start, end, dialect)
+            {
+                return Understood::Parsed(parsed, shown);
+            }
             match plain::number(&ascii(integer), part(decimal), *percent) {
                 Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
-                Err(_) => Understood::Not(String::new()),
+                Err(reason) => Understood::Not(reason, String::new()),
             }
         }
         (Found::Arithmetic(range), _) => {
             let arithmetic = ascii(range);
             match plain::parse(&arithmetic) {
                 Ok(parsed) => Understood::Parsed(parsed, arithmetic),
-                Err(_) => Understood::Not(arithmetic),
+                Err(reason) => Understood::Not(reason, arithmetic),
             }
         }
         (Found::Choice(range), Target::Strings(target)) => {
@@ -167,7 +187,7 @@ fn understand(
             let choice = if target.lowercase { shown.to_lowercase() } else { shown.clone() };
             Understood::Choice(choice, shown)
         }
-        _ => Understood::Not(String::new()),
+        _ => Understood::Not(Reason::Syntax, String::new()),
     }
 }
 
@@ -204,8 +224,8 @@ fn pieces_of(
     let first = shown.into_iter().next().unwrap_or_default();
     match parsed.into_iter().next() {
         Some(Ok(parsed)) => Understood::Parsed(parsed, first),
-        Some(Err(_)) => Understood::Not(first),
-        None => Understood::Not(first),
+        Some(Err(reason)) => Understood::Not(reason, first),
+        None => Understood::Not(Reason::Syntax, first),
     }
 }
 

@@ -183,7 +183,11 @@ fn element(parser: &mut Parser, elements: Elements, into: &mut Vec<Id>) -> Resul
         }
         plain = false;
         parser.at += 1;
-        let right = parser.expression()?;
+        let right = match parser.dialect.lenient && stands_alone(parser) {
+            // I = (-1, 1)
+            true => set_atom(parser)?,
+            false => parser.expression()?,
+        };
         value = match sign {
             Kind::Relation(relation) => linked(parser, value, relation, right),
             Kind::Approx if only_symbols(parser, value) => right,
