@@ -68,6 +68,7 @@ impl Settings {
         ("words_have_values", |settings| &mut settings.conventions.words_have_values),
         ("extra_percent_sign", |settings| &mut settings.conventions.extra_percent_sign),
         ("solution_golds", |settings| &mut settings.conventions.solution_golds),
+        ("answer_after_thinking", |settings| &mut settings.conventions.answer_after_thinking),
         ("prose_verbatim", |settings| &mut settings.conventions.prose_verbatim),
         ("bound_names", |settings| &mut settings.conventions.bound_names),
         ("lenient", |settings| &mut settings.dialect.lenient),
@@ -160,7 +161,17 @@ impl Checker {
             Profile::MathVerify => for_each_match,
             Profile::Strict => for_each_strict_match,
         };
-        let mut answer = read(text, &self.settings.reading_pred, places, self.settings.dialect);
+        let reading = &self.settings.reading_pred;
+        let mut answer = None;
+        if self.settings.conventions.answer_after_thinking
+            && let Some((_, said)) = text.rsplit_once("</think>")
+        {
+            // What was only thought counts if nothing is said afterwards.
+            let read = read(said, reading, places, self.settings.dialect);
+            answer = Some(read).filter(|answer| !answer.candidates.is_empty());
+        }
+        let mut answer =
+            answer.unwrap_or_else(|| read(text, reading, places, self.settings.dialect));
         if self.settings.conventions.prose_verbatim {
             let mut start = text.len().saturating_sub(verbatim::LONGEST);
             while !text.is_char_boundary(start) {
@@ -202,6 +213,16 @@ impl Checker {
                     }
                     // What was understood is not compared with what was not.
                     _ => {}
+                }
+            }
+        }
+        for gold in &gold.candidates {
+            let Candidate::Parsed(gold) = gold else { continue };
+            for words in &pred.words {
+                let conventions = &self.settings.conventions;
+                let found = answer::compare(gold, words, conventions, &mut budget);
+                if found.0.is_equal() {
+                    return found;
                 }
             }
         }

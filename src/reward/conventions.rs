@@ -68,6 +68,8 @@ pub struct Conventions {
     /// Words with a meaning are taken at it: "no solution" is ∅, "all real numbers" is ℝ,
     /// "forty-two" is 42.
     pub words_have_values: bool,
+    /// Of a response with `</think>`, only what follows the last one is read, if an answer is there.
+    pub answer_after_thinking: bool,
     /// A gold that is a whole solution stands for the answer in its last box, or after `####`.
     pub solution_golds: bool,
     /// A gold answer that is a sentence or several formulas is given by a response that ends with
@@ -97,6 +99,7 @@ impl Conventions {
             numeric_equations_alike: true,
             free_chains: false,
             words_have_values: false,
+            answer_after_thinking: false,
             solution_golds: false,
             prose_verbatim: false,
             bound_names: false,
@@ -122,6 +125,7 @@ impl Conventions {
             numeric_equations_alike: false,
             free_chains: true,
             words_have_values: true,
+            answer_after_thinking: true,
             solution_golds: true,
             prose_verbatim: true,
             bound_names: true,

@@ -24,6 +24,8 @@ pub enum Source {
     Arithmetic,
     /// One of the strings asked for.
     Choice,
+    /// Plain words.
+    Words,
 }
 
 impl Source {
@@ -32,7 +34,8 @@ impl Source {
             Found::Latex(_) => Self::Latex,
             Found::Number { .. } => Self::Number,
             Found::Arithmetic(_) => Self::Arithmetic,
-            Found::Choice(_) | Found::Text(_) => Self::Choice,
+            Found::Choice(_) => Self::Choice,
+            Found::Text(_) => Self::Words,
         }
     }
 
@@ -43,6 +46,7 @@ impl Source {
             Self::Number => "number",
             Self::Arithmetic => "arithmetic",
             Self::Choice => "choice",
+            Self::Words => "words",
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct Answer {
     pub extracted: Option<String>,
     /// What stood there.
     pub source: Option<Source>,
+    /// What is said in words, which counts only if it is the gold: it may as well be talk.
+    pub words: Vec<Parsed>,
     /// Why the best place could not be understood, if it could not.
     pub reason: Option<Reason>,
     /// All of a gold answer that is a sentence or several formulas.
@@ -76,10 +82,12 @@ pub struct Answer {
 impl Answer {
     /// Its first reading, as a person would write it.
     pub fn printed(&self) -> Option<String> {
-        self.candidates.first().map(|candidate| match candidate {
-            Candidate::Parsed(parsed) => print::to_str(&parsed.arena, parsed.root),
-            Candidate::Text(text) => text.clone(),
-        })
+        let print = |parsed: &Parsed| print::to_str(&parsed.arena, parsed.root);
+        match self.candidates.first() {
+            Some(Candidate::Parsed(parsed)) => Some(print(parsed)),
+            Some(Candidate::Text(text)) => Some(text.clone()),
+            None => self.words.first().map(print),
+        }
     }
 }
 
@@ -95,7 +103,7 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
     places(text, &reading.targets, &mut |_, found| {
         if let Found::Text(range) = &found.found {
             let said = text.get(range.clone()).unwrap_or_default();
-            words.extend(phrase::words(said, dialect).map(Candidate::Parsed));
+            words.extend(phrase::words(said, dialect).map(|parsed| (said.to_string(), parsed)));
             // Words may be the answer, or only speak of it; a choice is one.
             return match phrase::is_choice(said) {
                 true => ControlFlow::Break(()),
@@ -129,10 +137,14 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
             false => ControlFlow::Continue(()),
         }
     });
-    answer.candidates.append(&mut words);
     if let (Fallback::FirstMatch, Some(text)) = (reading.fallback, &answer.extracted) {
         answer.candidates.push(Candidate::Text(text.clone()));
     }
+    if answer.extracted.is_none() {
+        answer.extracted = words.first().map(|(said, _)| said.clone());
+        answer.source = answer.extracted.as_ref().map(|_| Source::Words);
+    }
+    answer.words = words.into_iter().map(|(_, parsed)| parsed).collect();
     answer
 }
 

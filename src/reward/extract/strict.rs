@@ -212,6 +212,8 @@ impl<'t> Strict<'t> {
                 add(statement.start..sentence);
             }
             add(statement);
+        } else if let Some(at) = self.answer_is() {
+            add(at..sentence_end(self.text, at));
         } else if end <= SHORT && !self.text.str.contains('\n') {
             add(0..end);
         }
@@ -225,6 +227,18 @@ impl<'t> Strict<'t> {
         let end = Text::new(self.slice(from..self.text.len()));
         let last = anchors(end).into_iter().rev().find_map(|anchor| anchor.after_final_is(end));
         last.map(|at| from + at)
+    }
+
+    /// After "answer is", if the text's last sentence says so.
+    fn answer_is(&self) -> Option<usize> {
+        let end = self.end();
+        let last = self.slice(end.clone());
+        let at = ["answer is ", "Answer is ", "answer: ", "Answer: ", "answer:** ", "Answer:** "]
+            .iter()
+            .filter_map(|words| Some(last.rfind(words)? + words.len()))
+            .max()?;
+        let at = end.start + at;
+        (sentence_end(self.text, at) + 1 >= end.end).then_some(at)
     }
 
     fn last_box(&self) -> Option<LastBox> {

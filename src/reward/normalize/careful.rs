@@ -16,8 +16,7 @@ const UNITS: &[&str] = &[
     "gallon", "gallons", "sq", "square", "cubic", "people", "students", "men", "women", "apples",
     "coins", "points", "kcal", "cal", "yr", "yrs", "erg", "ergs", "eV", "keV", "MeV", "Hz", "kHz",
     "MHz", "GHz", "mol", "Pa", "kPa", "nm", "rad", "m", "g", "s", "h", "L", "J", "N", "W", "V",
-    "K", "Å",
-    "Å",
+    "K", "Å", "Å",
 ];
 
 /// Units of one letter that are read as such only in upright type.
@@ -25,9 +24,31 @@ const LETTERS: &[&str] = &["F", "C", "A", "T", "H", "S", "l", "Ω"];
 
 /// Words that are no units: numbers, and those that make a sentence.
 const NOT_UNITS: &[&str] = &[
-    "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "third", "quarter",
-    "or", "and", "if", "for", "when", "where", "not", "maybe", "perhaps", "otherwise", "except",
-    "i", "e", "I", "E", "d",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
+    "half",
+    "third",
+    "quarter",
+    "or",
+    "and",
+    "if",
+    "for",
+    "when",
+    "where",
+    "not",
+    "maybe",
+    "perhaps",
+    "otherwise",
+    "except",
+    "i",
+    "e",
+    "I",
+    "E",
+    "d",
 ];
 
 /// The LaTeX with its spelling repaired, and without units.
