@@ -819,10 +819,13 @@ impl<'a> Printer<'a> {
     }
 }
 
+/// Kind and text of what is raised to a power, in sympy's order.
+type Base<'a> = ((u8, u8), &'a str);
+
 /// A term of a sum, as far as its place in the sum depends on it.
 struct Monomial<'a> {
-    /// Base, with what orders bases, and exponent.
-    powers: Vec<(((u8, u8), &'a str), RBig)>,
+    /// Base and exponent.
+    powers: Vec<(Base<'a>, RBig)>,
     imaginary: bool,
     /// Roughly, if there are constants and roots among the factors.
     coefficient: RBig,
