@@ -4,6 +4,7 @@
 //! function without parentheses takes a whole product of non-functions: sin 2x cos x is
 //! (sin 2x)(cos x). The parser descends at most [`MAX_DEPTH`] levels.
 
+use dashu_base::BitTest;
 use dashu_ratio::RBig;
 
 use super::super::budget::{Budget, MAX_DEPTH, MAX_MATRIX, MAX_NODES};
@@ -659,7 +660,12 @@ impl<'t> Parser<'t> {
 
     fn number(&mut self, text: &str) -> Result<Id> {
         match number::literal(text)? {
-            Literal::Number(number) => Ok(self.arena.push_number(number)),
+            Literal::Number(number) => {
+                // Exponents make numbers a thousand times as long as their text.
+                let (above, below) = (number.value.numerator(), number.value.denominator());
+                self.budget.charge((above.bit_len() + below.bit_len()) as u64 / 2)?;
+                Ok(self.arena.push_number(number))
+            }
             Literal::Scaled(mantissa, exponent) => {
                 let mantissa = self.arena.push_number(mantissa);
                 let ten = self.arena.integer(10);
