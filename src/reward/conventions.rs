@@ -36,7 +36,7 @@ pub struct Conventions {
     /// zero; only with `numeric_shortcut`. Default 15.
     pub numeric_precision: u32,
     /// A predicted relation may answer a set: `1 < x < 2` for `(1, 2)`. The converse is always
-    /// allowed. Default false for Math-Verify, true for strict, as both say the same.
+    /// allowed. Default false: who asks for a set wants one.
     pub allow_set_relation_comp: bool,
     /// How decimals are compared.
     pub decimals: Decimals,
@@ -106,7 +106,7 @@ impl Conventions {
             strict_variables: true,
             float_rounding: 6,
             numeric_precision: 15,
-            allow_set_relation_comp: true,
+            allow_set_relation_comp: false,
             decimals: Decimals::Digits,
             letter_case: LetterCase::Respelled,
             numeric_shortcut: false,

@@ -199,6 +199,7 @@ fn pieces_of(
             continue;
         }
         let latex = if dialect.lenient {
+            let boxed = if boxed == Boxed::Last { Boxed::LastSentence } else { boxed };
             normalize::normalize_carefully(latex, boxed)
         } else {
             let normalization = Normalization { boxed, ..target.normalization.clone() };

@@ -5,6 +5,7 @@
 
 mod commands;
 mod complex;
+mod lenient;
 mod number;
 mod parser;
 mod sets;
