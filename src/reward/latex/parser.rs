@@ -89,7 +89,9 @@ impl<'t> Parser<'t> {
 
     pub fn text_at(&self, at: usize) -> &'t str {
         match self.tokens.get(at) {
-            Some(token) => &self.text[token.start as usize..token.end as usize],
+            Some(token) => {
+                self.text.get(token.start as usize..token.end as usize).unwrap_or_default()
+            }
             None => "",
         }
     }
@@ -848,7 +850,8 @@ impl<'t> Parser<'t> {
     fn angle(&mut self, function: Function, from: usize, argument: Id) -> Id {
         use Function as F;
         let trigonometric = matches!(function, F::Sin | F::Cos | F::Tan | F::Csc | F::Sec | F::Cot);
-        let degrees = self.tokens[from..self.at].iter().any(|token| token.kind == Kind::Degree);
+        let read = self.tokens.get(from..self.at).unwrap_or_default();
+        let degrees = read.iter().any(|token| token.kind == Kind::Degree);
         if !(trigonometric && degrees && self.dialect.degrees) {
             return argument;
         }
