@@ -5,6 +5,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= torch,verl,dev
+# Of the fuzzer: a million take about a minute.
+EXECUTIONS ?= 1000000
+SEED       ?= 1
 
 bin    := $(abspath $(VENV))/bin
 python := $(bin)/python
@@ -28,11 +31,11 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python wheel sdist wheel-test bench bench-reward demo clean
+	test test-rust test-python fuzz wheel sdist wheel-test bench bench-reward demo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS) EXECUTIONS=$(EXECUTIONS) SEED=$(SEED)"
 
 ##### Set-up
 
@@ -82,6 +85,12 @@ types: $(built)  ## Check the Python types, and the stub against the binary
 # Without the feature `python`: an extension module leaves libpython's symbols open, a test can't.
 test-rust: | prerequisites  ## Run the Rust tests
 	cargo test --release $(locked) --features cuda
+
+# Verdicts, invariants, the slowest texts, and resident memory along the way and at its peak; then
+# the time and memory of texts made to be hostile. ICPO_FUZZ_CORPUS names a file of further texts.
+fuzz: | prerequisites  ## Try EXECUTIONS mutated texts on the checker
+	ICPO_FUZZ_EXECUTIONS=$(EXECUTIONS) ICPO_FUZZ_SEED=$(SEED) cargo test --release $(locked) \
+		--test reward_fuzz --test reward_hostile -- --nocapture
 
 test-python: $(built)  ## Run the Python tests
 	$(python) -m pytest

@@ -1,6 +1,7 @@
 //! Hostile text, by mutation: no input may make the checker panic, hang, grow or contradict itself.
 //!
-//! Texts come from a small grammar of answers and from mutations of texts before; where a corpus is
+//! The same must hold of what is printed, passed on and grouped, and of lists of nodes that no
+//! parser makes. Texts come from a small grammar of answers and from mutations of texts before; where a corpus is
 //! given, from it too. Numbers, not clocks, decide when to stop:
 //!
 //! ```text
@@ -15,7 +16,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use icpo::reward::config::{StringsTarget, Target};
-use icpo::reward::{Candidate, Checker, Outcome, Profile, Rule, Settings, print, wire};
+use icpo::reward::latex::Parsed;
+use icpo::reward::wire::WireNode;
+use icpo::reward::{Answer, Candidate, Checker, Outcome, Profile, Rule, Settings, print, wire};
 
 /// A small generator of random numbers (splitmix64), so that a seed is a whole run.
 struct Random(u64);
@@ -141,6 +144,28 @@ const FRAMES: &[&str] = &[
     "x=#",
     "#\\mod #",
     "#^{#^{#}}",
+    "\\det #",
+    "\\operatorname{rank}#",
+    "\\operatorname{tr}(#)",
+    "\\|#\\|",
+    "#^T",
+    "#'",
+    "\\begin{pmatrix}#\\\\#\\end{pmatrix}",
+    "\\begin{vmatrix}#\\\\#\\end{vmatrix}",
+    "\\begin{array}{cc}#&#\\end{array}",
+    "\\arcsin #",
+    "\\tan #",
+    "\\sinh #",
+    "{# \\choose #}",
+    "#\\notin #",
+    "\\boxed{#} and \\boxed{#}",
+    "\\lceil # \\rceil",
+    "#\\ne #",
+    "#>#\\ge #",
+    "\\operatorname{lcm}(#,#)",
+    "\\int # dx",
+    "\\exp(#)",
+    "\\Gamma(#)",
 ];
 
 const SCRAPS: &[&str] = &[
@@ -298,6 +323,9 @@ fn clock() -> Duration {
     read().map_or_else(|| START.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
+/// Beyond this the time of a thread is told finely enough.
+const COARSE: Duration = Duration::from_millis(8);
+
 /// What is done with texts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Job {
@@ -311,10 +339,12 @@ enum Job {
     Structure,
     /// Several answers among themselves.
     Groups,
+    /// Lists of nodes that no parser makes.
+    Nodes,
 }
 
-const JOBS: [Job; 5] =
-    [Job::Check, Job::LongAnswer, Job::LongResponse, Job::Structure, Job::Groups];
+const JOBS: [Job; 6] =
+    [Job::Check, Job::LongAnswer, Job::LongResponse, Job::Structure, Job::Groups, Job::Nodes];
 
 impl Job {
     fn any(random: &mut Random) -> Self {
@@ -323,6 +353,7 @@ impl Job {
             2..=39 => Job::LongAnswer,
             40..=299 => Job::Structure,
             300..=349 => Job::Groups,
+            350..=369 => Job::Nodes,
             _ => Job::Check,
         }
     }
@@ -347,9 +378,11 @@ impl Seen {
         if least > *slowest {
             // Was it the text, or the machine?
             for _ in 0..2 {
-                let start = clock();
+                let (start, wall) = (clock(), Instant::now());
                 work();
-                least = least.min(clock() - start);
+                // The finer clock for what is short.
+                let (own, wall) = (clock() - start, wall.elapsed());
+                least = least.min(if own > COARSE { own } else { wall });
             }
             if least > *slowest {
                 let shown: Vec<String> = texts.iter().map(|text| excerpt(text)).collect();
@@ -480,6 +513,10 @@ fn fuzz(mut random: Random, seeds: &[String], executions: u64, reports: bool) ->
                 let other = &texts[b];
                 seen.timed(Job::Structure, &[&fresh, other], || structure(checker, &fresh, other));
             }
+            Job::Nodes => {
+                let pair = [nodes(&mut random), nodes(&mut random)];
+                seen.timed(Job::Nodes, &[&format!("{pair:?}")], || built(checker, &pair));
+            }
             Job::Groups => {
                 let many: Vec<&str> = (0..6).map(|_| &*texts[random.below(texts.len())]).collect();
                 seen.timed(Job::Groups, &many, || groups(checker, &many));
@@ -539,9 +576,106 @@ fn structure(checker: &Checker, text: &str, other: &str) {
     let parsed = matches!(answer.candidates.first(), Some(Candidate::Parsed(_)));
     let fine = itself != Outcome::NotEqual || rule == Rule::FalseEquation || !parsed;
     assert!(fine, "{text:?} is not itself: {rule:?}");
+    // Nor from itself in a box, if the box is seen to hold it.
+    let boxed = checker.parse(&format!("so $\\boxed{{{text}}}$."));
+    if parsed && boxed.extracted == answer.extracted && boxed.candidates.len() > 1 {
+        let (itself, rule) = checker.outcome(&answer, &boxed);
+        let fine = itself != Outcome::NotEqual || rule == Rule::FalseEquation;
+        assert!(fine, "{text:?} is not itself in a box: {rule:?}");
+    }
     let there = checker.equivalent(text, other).outcome.is_equal();
     let back = checker.equivalent(other, text).outcome.is_equal();
     assert_eq!(there, back, "{text:?} {other:?}");
+}
+
+/// Nodes that share their parts, as text can not.
+fn nodes(random: &mut Random) -> Vec<WireNode> {
+    const LEAVES: &[&str] =
+        &["number 2", "number -7/3", "decimal 1/2", "symbol x", "symbol y", "constant pi"];
+    const KINDS: &[&str] = &[
+        "add",
+        "mul",
+        "pow",
+        "set",
+        "tuple",
+        "union",
+        "intersection",
+        "chain",
+        "apply sin",
+        "apply Abs",
+        "apply log",
+        "apply factorial",
+        "apply Max",
+        "apply transpose",
+        "apply det",
+        "call f",
+        "percent",
+        "not",
+        "interval (]",
+        "difference",
+        "relation Eq",
+        "relation <",
+        "bind Sum",
+        "bind Product",
+        "bind Derivative",
+        "bind Limit",
+        "matrix 2x1",
+        "matrix 1x1",
+    ];
+    let mut nodes: Vec<WireNode> = Vec::new();
+    let most = if random.below(8) == 0 { 400 } else { 12 };
+    let count = 2 + random.below(most);
+    // Often one kind over and over, on the node before.
+    let favourite = random.pick(KINDS);
+    let tower = random.below(2) == 0;
+    for at in 0..count as u32 {
+        let leaf = at < 2 || random.below(6) == 0 && !tower;
+        let named = match (leaf, tower && random.below(10) > 0) {
+            (true, _) => random.pick(LEAVES),
+            (false, true) => favourite,
+            (false, false) => random.pick(KINDS),
+        };
+        let (kind, data) = named.split_once(' ').unwrap_or((named, ""));
+        let arity = match (kind, data) {
+            _ if leaf => 0,
+            ("bind", "Derivative") | ("apply", "log") => 2,
+            ("bind", "Limit") => 3,
+            ("bind", _) => 4,
+            ("apply" | "percent" | "not", _) | ("matrix", "1x1") => 1,
+            ("pow" | "interval" | "difference" | "relation" | "matrix", _) => 2,
+            _ => 1 + random.below(3),
+        };
+        let kids = (0..arity).map(|kid| {
+            let last = at.saturating_sub(1);
+            if kid == 1 && kind == "bind" {
+                random.below(2) as u32
+            } else if tower || random.below(2) == 0 {
+                last
+            } else {
+                random.below(at.max(1) as usize) as u32
+            }
+        });
+        nodes.push((kind.to_string(), data.to_string(), kids.collect()));
+    }
+    nodes
+}
+
+fn built(checker: &Checker, pair: &[Vec<WireNode>; 2]) {
+    let answers: Vec<Answer> = pair
+        .iter()
+        .filter_map(|nodes| wire::from_wire(nodes))
+        .map(|(arena, root)| {
+            assert!(print::to_str(&arena, root).len() < LONGEST_PRINT);
+            assert!(print::to_srepr(&arena, root).len() < LONGEST_PRINT);
+            let parsed = Parsed { arena, root, complex: false };
+            Answer { candidates: vec![Candidate::Parsed(parsed)], ..Answer::default() }
+        })
+        .collect();
+    for gold in &answers {
+        for pred in &answers {
+            checker.outcome(gold, pred);
+        }
+    }
 }
 
 fn groups(checker: &Checker, texts: &[&str]) {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::budget::{Budget, MAX_NODES, READ_WORK};
+use super::budget::{Budget, MAX_EXPRESSION, MAX_NODES, READ_WORK};
 use super::config::{Boxed, Extraction, Fallback, LatexTarget, Normalization, Reading, Target};
 use super::expr::Node;
 use super::extract::{Found, Match, Piece};
@@ -12,6 +12,9 @@ use super::phrase;
 use super::plain;
 use super::print;
 use super::verdict::Reason;
+
+/// Longest text whose spelling is repaired: it may shrink, but hardly by half.
+const LONGEST_REPAIRED: usize = 2 * MAX_EXPRESSION;
 
 /// What stood at the place that an answer was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -215,10 +218,18 @@ fn pieces_of(
     let mut parsed = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let latex = text.get(piece.text.clone()).unwrap_or_default();
-        if budget.charge(latex.len() as u64).is_err() {
+        // Signs beyond ASCII are spelled out, in up to a dozen bytes.
+        let byte = if latex.is_ascii() { 2 } else { 16 };
+        if budget.charge(byte * latex.len() as u64).is_err() {
             break;
         }
         let boxed = if piece.bare_box { Boxed::Last } else { target.normalization.boxed };
+        let content = normalize::boxed_content(latex, boxed);
+        if content.len() > LONGEST_REPAIRED {
+            parsed.push(Err(Reason::TooLarge));
+            shown.push(content.into_owned());
+            continue;
+        }
         let latex = if dialect.lenient {
             let boxed = if boxed == Boxed::Last { Boxed::LastSentence } else { boxed };
             normalize::normalize_carefully(latex, boxed)

@@ -277,7 +277,7 @@ impl<'a> Latex<'a> {
     /// No environment that has the box at `at` in it begins before this, if none has a box
     /// between `from` and `at`.
     fn earliest_around(&self, at: usize, from: usize) -> usize {
-        let before = &self.text.bytes[from..at];
+        let before = self.text.bytes.get(from..at).unwrap_or_default();
         // Of one line: all but `$$` and `\[`; one begins with the line break before.
         let line = memchr::memrchr(b'\n', before).unwrap_or(0);
         let dollars = last_place(before, "$$").map_or(line, |i| i.saturating_sub(1));

@@ -115,7 +115,7 @@ impl<'a> Text<'a> {
 
     /// So many characters on, or the end.
     pub fn after_chars(self, at: usize, count: usize) -> usize {
-        let near = &self.bytes[at..self.len().min(at + count)];
+        let near = self.bytes.get(at..self.len().min(at + count)).unwrap_or_default();
         if near.is_ascii() {
             return at + near.len();
         }

@@ -4,6 +4,7 @@
 //! function without parentheses takes a whole product of non-functions: sin 2x cos x is
 //! (sin 2x)(cos x). The parser descends at most [`MAX_DEPTH`] levels.
 
+use dashu_base::BitTest;
 use dashu_ratio::RBig;
 
 use super::super::budget::{Budget, MAX_DEPTH, MAX_MATRIX, MAX_NODES};
@@ -88,7 +89,9 @@ impl<'t> Parser<'t> {
 
     pub fn text_at(&self, at: usize) -> &'t str {
         match self.tokens.get(at) {
-            Some(token) => &self.text[token.start as usize..token.end as usize],
+            Some(token) => {
+                self.text.get(token.start as usize..token.end as usize).unwrap_or_default()
+            }
             None => "",
         }
     }
@@ -659,7 +662,12 @@ impl<'t> Parser<'t> {
 
     fn number(&mut self, text: &str) -> Result<Id> {
         match number::literal(text)? {
-            Literal::Number(number) => Ok(self.arena.push_number(number)),
+            Literal::Number(number) => {
+                // Exponents make numbers a thousand times as long as their text.
+                let (above, below) = (number.value.numerator(), number.value.denominator());
+                self.budget.charge((above.bit_len() + below.bit_len()) as u64 / 2)?;
+                Ok(self.arena.push_number(number))
+            }
             Literal::Scaled(mantissa, exponent) => {
                 let mantissa = self.arena.push_number(mantissa);
                 let ten = self.arena.integer(10);
@@ -842,7 +850,8 @@ impl<'t> Parser<'t> {
     fn angle(&mut self, function: Function, from: usize, argument: Id) -> Id {
         use Function as F;
         let trigonometric = matches!(function, F::Sin | F::Cos | F::Tan | F::Csc | F::Sec | F::Cot);
-        let degrees = self.tokens[from..self.at].iter().any(|token| token.kind == Kind::Degree);
+        let read = self.tokens.get(from..self.at).unwrap_or_default();
+        let degrees = read.iter().any(|token| token.kind == Kind::Degree);
         if !(trigonometric && degrees && self.dialect.degrees) {
             return argument;
         }
