@@ -22,6 +22,7 @@ impl Comparison<'_> {
         if let Some(outcome) = self.ratios(gold, pred) {
             return (outcome, Rule::Exact);
         }
+        let (gold, pred) = self.without_lone_base(gold, pred);
         if self.same_percent(gold, pred) {
             return (Outcome::Equal, Rule::Percent);
         }
@@ -49,6 +50,23 @@ impl Comparison<'_> {
             all = all.and(|| self.exactly(a, b));
         }
         Some(all)
+    }
+
+    /// A number's digits without the base that it is written in, where the other answer has none:
+    /// the problem names it.
+    fn without_lone_base(&self, gold: Id, pred: Id) -> (Id, Id) {
+        let digits = |id| match self.arena.node(id) {
+            Node::Call(name, kids) if self.arena.name(name) == "base" => {
+                self.arena.kids(kids).first().copied()
+            }
+            _ => None,
+        };
+        let plain = |id| matches!(self.arena.node(id), Node::Number(_));
+        match (digits(gold), digits(pred)) {
+            (Some(gold), None) if plain(pred) => (gold, pred),
+            (None, Some(pred)) if plain(gold) => (gold, pred),
+            _ => (gold, pred),
+        }
     }
 
     /// `9\%` beside `9`.
@@ -345,6 +363,13 @@ mod tests {
         ]);
         only_strict(&[(r"12.5", r"12.5\%")]);
         differ(&[(r"0.28", r"28"), (r"12.5\%", r"12.5"), (r"5\%", r"0.5"), (r"5\%", r"500\%")]);
+    }
+
+    #[test]
+    fn bases() {
+        agree(&[(r"352_7", r"352"), (r"352", r"352_{7}"), (r"1011_2", r"1011_{2}")]);
+        only_math_verify(&[(r"352_7", r"352_8")]);
+        differ(&[(r"352_7", r"353_7"), (r"352_7", r"350")]);
     }
 
     #[test]
