@@ -8,7 +8,7 @@ use dashu_ratio::RBig;
 
 use super::{Comparison, tree};
 use crate::reward::conventions::Decimals;
-use crate::reward::expr::{Arena, Id, Node};
+use crate::reward::expr::{Arena, Function, Id, Node};
 use crate::reward::verdict::{Outcome, Rule};
 
 /// Fewest significant digits of a decimal that may approximate.
@@ -27,8 +27,44 @@ impl Comparison<'_> {
             return (Outcome::Equal, Rule::Percent);
         }
         match self.conventions.decimals {
-            Decimals::Places => self.numbers_by_places(gold, pred),
+            Decimals::Places => match self.numbers_by_places(gold, pred) {
+                // Math-Verify drops bars only where every part shows its sign.
+                (Outcome::Equal, Rule::Exact) if self.has_bars(gold) != self.has_bars(pred) => {
+                    (Outcome::NotEqual, Rule::Exact)
+                }
+                verdict => verdict,
+            },
             Decimals::Digits => self.numbers_by_digits(gold, pred),
+        }
+    }
+
+    /// Whether the absolute value of a sum of variables occurs.
+    fn has_bars(&self, id: Id) -> bool {
+        tree::parts(&self.arena, id).into_iter().any(|part| match self.arena.node(part) {
+            Node::Apply(Function::Abs, kids) => self.arena.kids(kids).iter().any(|&kid| {
+                let sum = |id| {
+                    matches!(self.arena.node(id), Node::Add(_))
+                        && self.arena.children(id).any(|part| !self.is_square(part))
+                };
+                let sums = sum(kid)
+                    || matches!(self.arena.node(kid), Node::Mul(_))
+                        && self.arena.children(kid).any(sum);
+                sums && !tree::variables(&self.arena, kid).is_empty()
+            }),
+            _ => false,
+        })
+    }
+
+    /// A number, an even power, or a multiple of one.
+    fn is_square(&self, id: Id) -> bool {
+        match self.arena.node(id) {
+            Node::Mul(_) => self
+                .arena
+                .children(id)
+                .all(|kid| !matches!(self.arena.node(kid), Node::Mul(_)) && self.is_square(kid)),
+            Node::Pow(_, exponent) => number(&self.arena, exponent)
+                .is_some_and(|(value, _)| (value / RBig::from(2)).is_int()),
+            _ => tree::variables(&self.arena, id).is_empty(),
         }
     }
 

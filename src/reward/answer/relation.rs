@@ -227,6 +227,11 @@ impl Comparison<'_> {
             if self.alike_without_solutions(gold, pred).is_equal() {
                 return Outcome::Equal;
             }
+            let kinds = [a, b, c, d].map(|side| self.kind(side));
+            // Math-Verify does not take a value for a list of one inside an equation.
+            if !self.conventions.free_chains && kinds[..2] != kinds[2..] {
+                return Outcome::NotEqual;
+            }
             let mut sides = Outcome::NotEqual;
             if same {
                 sides = self.elements(a, c).and(|| self.elements(b, d));
@@ -357,9 +362,15 @@ impl Comparison<'_> {
 
     /// Left minus right; a zero is not written.
     fn difference(&mut self, left: Id, right: Id) -> Id {
-        if tree::is_zero(&self.arena, right) {
+        let mut nothing = |id| {
+            tree::is_zero(&self.arena, id)
+                || tree::variables(&self.arena, id).is_empty()
+                    && self.kind(id) == Kind::Scalar
+                    && self.rational(id).is_some_and(|value| value.is_zero())
+        };
+        if nothing(right) {
             left
-        } else if tree::is_zero(&self.arena, left) {
+        } else if nothing(left) {
             self.arena.neg(right)
         } else {
             self.arena.sub(left, right)
@@ -452,6 +463,10 @@ impl Comparison<'_> {
             else {
                 continue;
             };
+            // A factor that both have in common says nothing of the rest.
+            if !self.is_nonzero(b) {
+                continue;
+            }
             let (left, right) = (self.arena.mul(&[a, d]), self.arena.mul(&[b, c]));
             all = all.or(|| self.exactly(left, right));
             if all.is_equal() {

@@ -91,7 +91,8 @@ impl Comparison<'_> {
         if imaginary(id) || self.arena.children(id).any(imaginary) {
             return None;
         }
-        Some(word.trim_end_matches(OTHER_DOMAIN).to_lowercase())
+        // A command's name is what it stands for.
+        Some(word.trim_end_matches(OTHER_DOMAIN).replace('\\', "").to_lowercase())
     }
 
     /// Compares two scalars of which one is a symbol, if that decides.
@@ -129,7 +130,9 @@ impl Comparison<'_> {
                 text.trim_end_matches(OTHER_DOMAIN).replace('\\', "")
             };
             let one_symbol = |node| matches!(node, Node::Symbol(_));
-            let decimal = |id| tree::has_decimal(&self.arena, id);
+            // Decimals print with all digits of their precision.
+            let decimal =
+                |id| tree::has_decimal(&self.arena, id) && !tree::is_zero(&self.arena, id);
             if one_symbol(a) != one_symbol(b)
                 && !decimal(gold)
                 && !decimal(pred)
