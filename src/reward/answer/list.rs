@@ -35,7 +35,15 @@ impl Comparison<'_> {
         let (Some(a), Some(b)) = (self.solved_pieces(gold), self.solved_pieces(pred)) else {
             return (self.unions_as_written(gold, pred), Rule::RealSet);
         };
-        (self.same_pieces(&a, &b), Rule::RealSet)
+        let mut same = self.same_pieces(&a, &b);
+        if self.conventions.free_chains
+            && !same.is_equal()
+            && let Some(common) = self.all_of(pred)
+        {
+            // Whether a list means "and" or "or" is lost with the word between.
+            same = same.or(|| self.same_pieces(&a, &common));
+        }
+        (same, Rule::RealSet)
     }
 
     /// The real set that an answer is, or that a list of relations describes.

@@ -58,10 +58,8 @@ impl Comparison<'_> {
     /// A number, an even power, or a multiple of one.
     fn is_square(&self, id: Id) -> bool {
         match self.arena.node(id) {
-            Node::Mul(_) => self
-                .arena
-                .children(id)
-                .all(|kid| !matches!(self.arena.node(kid), Node::Mul(_)) && self.is_square(kid)),
+            // As deep as the parser goes, at most.
+            Node::Mul(_) => self.arena.children(id).all(|kid| self.is_square(kid)),
             Node::Pow(_, exponent) => number(&self.arena, exponent)
                 .is_some_and(|(value, _)| (value / RBig::from(2)).is_int()),
             _ => tree::variables(&self.arena, id).is_empty(),

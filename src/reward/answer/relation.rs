@@ -513,6 +513,11 @@ impl Comparison<'_> {
             return self.as_element(relation, set, relation_is_gold);
         }
         let by_solutions = |outcome| (outcome, Rule::Solutions);
+        let numeric = tree::variables(&self.arena, relation).is_empty();
+        if relation_is_gold && numeric && !self.conventions.free_chains {
+            // To Math-Verify its solutions are everything or nothing.
+            return by_solutions(Outcome::NotEqual);
+        }
         let paired = |relation, set| match relation_is_gold {
             true => (relation, set),
             false => (set, relation),
@@ -565,6 +570,25 @@ impl Comparison<'_> {
         let points: Vec<Id> = pieces.iter().map(point).collect::<Option<_>>()?;
         let kids = self.arena.list(&points);
         Some(self.arena.push(Node::Set(kids)))
+    }
+
+    /// The common solutions of a list of relations in one variable: `x > 1, x < 2`.
+    pub(super) fn all_of(&mut self, set: Id) -> Option<Vec<Piece>> {
+        let kids = self.set_kids(set)?;
+        let kids = self.arena.kids(kids).to_vec();
+        if kids.len() < 2 || tree::variables(&self.arena, set).len() != 1 {
+            return None;
+        }
+        let mut common = vec![self.everything()];
+        for kid in kids {
+            if !self.states_solution(kid) {
+                return None;
+            }
+            let solved = self.solutions(kid)?;
+            common = self.intersection(&common, &solved)?;
+        }
+        // Of values that exclude each other any is meant.
+        (!common.is_empty()).then_some(common)
     }
 
     /// The solutions of any relation in a list of relations in one variable: `x < 1, x > 2`.

@@ -284,6 +284,7 @@ mod tests {
 
     #[test]
     fn inequalities_as_sets() {
+        differ(&[(r"(2,7]", r"x>2,x<7"), (r"(2,7]", r"x\le 2,x>7")]);
         agree(&[
             (r"1<x<2", r"(1,2)"),
             (r"|x-1|<2", r"(-1,3)"),
@@ -300,6 +301,7 @@ mod tests {
             (r"(1,2)", r"1<x<2"),
             (r"[-1,1]", r"|x|\le 1"),
             (r"(-\infty,1)\cup(4,\infty)", r"x<1,x>4"),
+            (r"(2,7]", r"x>2,x\le 7"),
         ]);
     }
 }

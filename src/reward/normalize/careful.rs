@@ -24,6 +24,11 @@ pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
     let boxed = boxed_content(latex, boxed);
     let mut text = spelled_out(boxed.trim_matches(is_space)).into_owned();
     apply(&mut text, &spelling::REPAIRS);
+    if text.contains("\\langle") {
+        // A vector, as a tuple.
+        text = text.replace("\\left\\langle", "(").replace("\\right\\rangle", ")");
+        text = text.replace("\\langle", "(").replace("\\rangle", ")");
+    }
     if let Some(completed) = braced_commands(&text) {
         text = completed;
     }

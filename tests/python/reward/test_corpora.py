@@ -71,9 +71,14 @@ def test_strict_profile_tells_the_truth() -> None:
     assert sum(labelled) >= 0.97 * len(labelled), f"{sum(labelled)} of {len(labelled)}"
 
 
+def half_line(row: dict[str, Any]) -> bool:
+    """Rows made by dropping an upper end that was infinite miss nothing."""
+    return row["kind"] == "near:only_lo" and "\\infty" in row["gold"]
+
+
 def test_strict_profile_accepts_no_near_miss() -> None:
     group = scored("probes") + [row for row in scored("pairs") if row["kind"].startswith("near:")]
-    wrong = [row for row in group if not row.get("truth", row["mv"])]
+    wrong = [row for row in group if not row.get("truth", row["mv"]) and not half_line(row)]
     accepted = [row for row, s in zip(wrong, verdicts("strict", wrong), strict=True) if s]
     assert len(accepted) <= 0.001 * len(wrong), [(row["gold"], row["pred"]) for row in accepted]
 
