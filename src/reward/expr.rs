@@ -201,6 +201,8 @@ pub enum Node {
     },
     /// A finite set, elements in the order written.
     Set(Kids),
+    /// A list without brackets: a set, or a tuple, as the other answer wants it.
+    List(Kids),
     /// An ordered tuple, or a vector written as one.
     Tuple(Kids),
     /// An interval.
@@ -290,6 +292,7 @@ impl Arena {
             | Node::Bind(_, kids)
             | Node::Matrix { entries: kids, .. }
             | Node::Set(kids)
+            | Node::List(kids)
             | Node::Tuple(kids)
             | Node::Union(kids)
             | Node::Intersection(kids)
@@ -438,6 +441,7 @@ impl Arena {
                 Node::Matrix { rows, columns, entries: list(entries) }
             }
             Node::Set(kids) => Node::Set(list(kids)),
+            Node::List(kids) => Node::List(list(kids)),
             Node::Tuple(kids) => Node::Tuple(list(kids)),
             Node::Interval { low, high, low_open, high_open } => {
                 Node::Interval { low: id(low), high: id(high), low_open, high_open }

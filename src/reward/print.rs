@@ -371,8 +371,10 @@ impl<'a> Printer<'a> {
                 let rows: Vec<String> = rows.map(|row| format!("[{}]", self.list(row))).collect();
                 atom(format!("Matrix([{}])", rows.join(", ")))
             }
-            Node::Set(_) if parts.is_empty() => atom("EmptySet".to_string()),
-            Node::Set(_) => atom(format!("{{{}}}", self.list(&self.distinct(parts)))),
+            Node::Set(_) | Node::List(_) if parts.is_empty() => atom("EmptySet".to_string()),
+            Node::Set(_) | Node::List(_) => {
+                atom(format!("{{{}}}", self.list(&self.distinct(parts))))
+            }
             Node::Tuple(_) if parts.len() == 1 => atom(format!("({},)", self.list(parts))),
             Node::Tuple(_) => join("", parts),
             Node::Interval { low, high, low_open, high_open } => {
@@ -801,7 +803,7 @@ impl<'a> Printer<'a> {
             Node::Matrix { rows, columns, .. } => {
                 format!("Matrix({rows}, {columns}, [{}])", self.list(parts))
             }
-            Node::Set(_) => join("FiniteSet", &self.distinct(parts)),
+            Node::Set(_) | Node::List(_) => join("FiniteSet", &self.distinct(parts)),
             Node::Tuple(_) => join("Tuple", parts),
             Node::Interval { low_open, high_open, .. } => {
                 format!("Interval({}, {low_open}, {high_open})", self.list(parts))

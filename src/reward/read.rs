@@ -272,7 +272,7 @@ fn latex_answer(
     Ok(parsed)
 }
 
-/// Several answers as one set; sets among them give their elements.
+/// Several answers as one list; sets among them give their elements.
 fn joined(parts: impl Iterator<Item = Parsed>) -> Parsed {
     let mut whole = Parsed { arena: Default::default(), root: Default::default(), complex: false };
     let mut elements = Vec::new();
@@ -280,11 +280,13 @@ fn joined(parts: impl Iterator<Item = Parsed>) -> Parsed {
         let root = whole.arena.import(&part.arena, part.root);
         whole.complex |= part.complex;
         match whole.arena.node(root) {
-            Node::Set(kids) => elements.extend_from_slice(whole.arena.kids(kids)),
+            Node::Set(kids) | Node::List(kids) => {
+                elements.extend_from_slice(whole.arena.kids(kids))
+            }
             _ => elements.push(root),
         }
     }
     let kids = whole.arena.list(&elements);
-    whole.root = whole.arena.push(Node::Set(kids));
+    whole.root = whole.arena.push(Node::List(kids));
     whole
 }

@@ -118,6 +118,7 @@ fn describe(arena: &Arena, node: Node) -> (&'static str, String) {
         Node::Bind(binder, _) => ("bind", binder.name()),
         Node::Matrix { rows, columns, .. } => return ("matrix", format!("{rows}x{columns}")),
         Node::Set(_) => ("set", ""),
+        Node::List(_) => ("set", "list"),
         Node::Tuple(_) => ("tuple", ""),
         Node::Interval { low_open, high_open, .. } => {
             let brackets = match (low_open, high_open) {
@@ -173,6 +174,7 @@ fn build(arena: &mut Arena, kind: &str, data: &str, kids: &[Id]) -> Option<Id> {
     let list: Option<Build> = match kind {
         "add" => Some(Node::Add),
         "mul" => Some(Node::Mul),
+        "set" if data == "list" => Some(Node::List),
         "set" => Some(Node::Set),
         "tuple" => Some(Node::Tuple),
         "union" => Some(Node::Union),

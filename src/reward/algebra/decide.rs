@@ -7,7 +7,7 @@ use crate::reward::expr::{Arena, Constant, Function, Id, Node};
 use crate::reward::verdict::{Outcome, Reason};
 
 use super::modular::{FIELDS, Modular, Residue};
-use super::number::{fraction, integer};
+use super::number::{self, fraction, integer};
 use super::numeric::{Fault, Point, Span, Value, evaluate};
 use super::term::{Step, Term, Terms, Tid};
 
@@ -177,6 +177,88 @@ fn coordinate(number: u64, point: u64) -> RBig {
     }
 }
 
+/// The value of a variable among exponents, where larger ones would make some powers so small that
+/// no digit of them shows beside the others.
+fn modest_coordinate(number: u64, point: u64) -> RBig {
+    let value = coordinate(number, point);
+    match point {
+        5 => value / integer(3),
+        7 => value / integer(160),
+        9 => value / integer(256),
+        _ => value,
+    }
+}
+
+/// Largest magnitude of a far point, in bits.
+const FAR_BITS: usize = 64;
+/// Most magnitudes at which far points are taken.
+const MOST_FAR: usize = 6;
+
+/// Magnitudes beyond which nothing changes its sign any more, and others about which a sum in the
+/// expression does: `|x − 10⁶|` is `10⁶ − x` at every small point. Only where a function has
+/// branches or corners.
+fn far_magnitudes(terms: &Terms<'_>, order: &[Tid]) -> Vec<RBig> {
+    let has_corners = order.iter().any(|&id| match terms.term(id) {
+        Term::Apply(function, _) => {
+            !matches!(function, Function::Sin | Function::Cos | Function::Factorial)
+        }
+        Term::Product(list) => list.iter().any(|(base, exponent)| {
+            !terms.facts(*base).constant
+                && terms.as_rational(*exponent).is_some_and(|value| !value.is_int())
+        }),
+        _ => false,
+    });
+    if !has_corners {
+        return Vec::new();
+    }
+    let mut found: Vec<RBig> = Vec::new();
+    let mut all = integer(1);
+    for &id in order {
+        let Term::Sum(constant, list) = terms.term(id) else { continue };
+        for (_, factor) in list.iter() {
+            let root = if factor.is_zero() { continue } else { number::abs(&(constant / factor)) };
+            let scale = if root.is_zero() { number::abs(factor) } else { root.clone() };
+            if number::bits(&scale) > FAR_BITS {
+                continue;
+            }
+            let larger = if scale < integer(1) { integer(1) / &scale } else { scale };
+            if number::bits(&all) + number::bits(&larger) <= FAR_BITS {
+                all *= larger;
+            }
+            if root > integer(20) && !found.contains(&root) && found.len() < MOST_FAR {
+                found.push(root);
+            }
+        }
+    }
+    found.push(all * integer(2));
+    found
+}
+
+/// Whether the expression differs from zero at a far point: just above, just below, and at their
+/// negatives.
+fn differs_far_away(terms: &mut Terms<'_>, order: &[Tid], difference: Tid) -> Step<bool> {
+    for (place, magnitude) in far_magnitudes(terms, order).into_iter().enumerate() {
+        for side in 0..4u64 {
+            let variable = |number: u64| {
+                let random = scramble(number, 64 + 4 * place as u64 + side);
+                let part = fraction((random % 1009 + 1) as i64, 4052);
+                let value = &magnitude * (integer(1) + if side & 1 == 0 { part } else { -part });
+                // All on one side, so that none of two variables hides the other's corner.
+                if side & 2 == 0 { value } else { -value }
+            };
+            for precision in PRECISIONS {
+                let mut at = Point { variable: &variable, bound: Vec::new() };
+                match look(terms, order, difference, precision, &mut at)? {
+                    Seen::Apart => return Ok(true),
+                    Seen::Together | Seen::Nothing => break,
+                    Seen::Vague => {}
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Natural numbers for variables, for factorials.
 fn natural(number: u64, point: u64) -> RBig {
     integer((scramble(number, point + 1) % (4 + 3 * point)) as i64 + point as i64 / 2)
@@ -208,13 +290,23 @@ fn on_balls(terms: &mut Terms<'_>, difference: Tid) -> Step<Outcome> {
     calls.sort_unstable();
     // Values of one unknown function at several places may be equal without looking so.
     let guessed = calls.windows(2).any(|pair| pair[0] == pair[1]);
+    let powers = order.iter().any(|&id| match terms.term(id) {
+        Term::Product(list) => list.iter().any(|(_, exponent)| !terms.facts(*exponent).constant),
+        _ => false,
+    });
     let points = if facts.constant { 1 } else { POINTS };
     let needed = if facts.constant { 1 } else { LEAST_POINTS };
     let mut together = 0;
     let mut usable = 0;
     for point in 0..points {
         let variable = |number: u64| {
-            if naturals { natural(number, point) } else { coordinate(number, point) }
+            if naturals {
+                natural(number, point)
+            } else if powers {
+                modest_coordinate(number, point)
+            } else {
+                coordinate(number, point)
+            }
         };
         let mut agreed = 0;
         let mut last = Seen::Vague;
@@ -246,7 +338,12 @@ fn on_balls(terms: &mut Terms<'_>, difference: Tid) -> Step<Outcome> {
     Ok(if usable == 0 {
         Outcome::Unknown(if facts.constant { Reason::Undefined } else { Reason::Undecided })
     } else if together == usable && usable >= needed {
-        Outcome::Equal
+        let refuted = !facts.constant
+            && !naturals
+            && !powers
+            && !guessed
+            && differs_far_away(terms, &order, difference)?;
+        Outcome::from_bool(!refuted)
     } else {
         Outcome::Unknown(Reason::Undecided)
     })

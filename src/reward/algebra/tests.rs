@@ -222,6 +222,40 @@ fn check(cases: &[(&str, &str)], want: Outcome) {
 }
 
 #[test]
+fn powers_that_decay() {
+    for (a, b) in [
+        (
+            "1/(s+2)-e^(-2)/s-e^(-2)*e^(-s)/(s+2)+e^(-2)*e^(-s)/s",
+            "(s-e^(-2)*(s+2)-e^(-2)*e^(-s)*s+e^(-2)*e^(-s)*(s+2))/(s*(s+2))",
+        ),
+        ("(e^(-a*t)-e^(-b*t))/(b-a)", "(e^(a*t)-e^(b*t))*e^(-t*(a+b))/(a-b)"),
+        ("(cos(x)-sin(x))/e^x", "2^(1/2)*e^(-x)*cos(x+pi/4)"),
+        ("e^(-3*x)*(sin(x)+cos(x))", "2^(1/2)*e^(-3*x)*sin(x+pi/4)"),
+    ] {
+        assert_eq!(verdict(a, b), Outcome::Equal, "{a} against {b}");
+    }
+    let (a, b) = ("(cos(x)-sin(x))/e^x", "2^(1/2)*e^(-x)*cos(x-pi/4)");
+    assert_eq!(verdict(a, b), Outcome::NotEqual);
+}
+
+#[test]
+fn corners_far_from_zero() {
+    for (a, b) in [
+        ("abs(x-10^6)", "10^6-x"),
+        ("abs(x+10^6)", "x+10^6"),
+        ("abs(x-10^6)+abs(x-3*10^6)", "4*10^6-2*x"),
+        ("abs(x/1000-10^5)", "10^5-x/1000"),
+        ("abs(x^2-10^7)", "10^7-x^2"),
+        ("((y-10^5)^2)^(1/2)", "10^5-y"),
+    ] {
+        assert_eq!(verdict(a, b), Outcome::NotEqual, "{a} against {b}");
+    }
+    for (a, b) in [("abs(x-10^6)", "abs(10^6-x)"), ("abs(2*x-10^6)", "2*abs(x-500000)")] {
+        assert_eq!(verdict(a, b), Outcome::Equal, "{a} against {b}");
+    }
+}
+
+#[test]
 fn equal_forms() {
     check(
         &[

@@ -2,7 +2,7 @@
 
 use super::real_set::Piece;
 use super::{Comparison, Kind, tree};
-use crate::reward::expr::{Id, Node};
+use crate::reward::expr::{Id, Kids, Node};
 use crate::reward::verdict::{Outcome, Reason, Rule};
 
 /// The elements of a finite answer.
@@ -10,6 +10,8 @@ struct Elements {
     ids: Vec<Id>,
     /// As opposed to a set or a bare list.
     ordered: bool,
+    /// Written without brackets, so that it may be meant in order or not.
+    bare: bool,
 }
 
 impl Comparison<'_> {
@@ -33,7 +35,15 @@ impl Comparison<'_> {
         let (Some(a), Some(b)) = (self.solved_pieces(gold), self.solved_pieces(pred)) else {
             return (self.unions_as_written(gold, pred), Rule::RealSet);
         };
-        (self.same_pieces(&a, &b), Rule::RealSet)
+        let mut same = self.same_pieces(&a, &b);
+        if self.conventions.free_chains
+            && !same.is_equal()
+            && let Some(common) = self.all_of(pred)
+        {
+            // Whether a list means "and" or "or" is lost with the word between.
+            same = same.or(|| self.same_pieces(&a, &common));
+        }
+        (same, Rule::RealSet)
     }
 
     /// The real set that an answer is, or that a list of relations describes.
@@ -47,18 +57,26 @@ impl Comparison<'_> {
     /// Elements of what is a list by itself, or may be read as one: (1, 2) is a pair as well as an
     /// interval, and 3 a list of one.
     fn finite(&self, id: Id) -> Option<Elements> {
+        let elements = |ids, ordered| Elements { ids, ordered, bare: false };
         match self.arena.node(id) {
-            Node::Set(kids) => {
-                Some(Elements { ids: self.arena.kids(kids).to_vec(), ordered: false })
+            Node::Set(kids) => Some(elements(self.arena.kids(kids).to_vec(), false)),
+            Node::List(kids) => {
+                Some(Elements { bare: true, ..elements(self.arena.kids(kids).to_vec(), false) })
             }
-            Node::Tuple(kids) => {
-                Some(Elements { ids: self.arena.kids(kids).to_vec(), ordered: true })
-            }
+            Node::Tuple(kids) => Some(elements(self.arena.kids(kids).to_vec(), true)),
             Node::Interval { low, high, low_open: true, high_open: true } => {
-                Some(Elements { ids: vec![low, high], ordered: true })
+                Some(elements(vec![low, high], true))
             }
             _ if self.kind(id) == Kind::Set => None,
-            _ => Some(Elements { ids: vec![id], ordered: false }),
+            _ => Some(elements(vec![id], false)),
+        }
+    }
+
+    /// The elements of a finite set or a bare list.
+    pub(super) fn set_kids(&self, id: Id) -> Option<Kids> {
+        match self.arena.node(id) {
+            Node::Set(kids) | Node::List(kids) => Some(kids),
+            _ => None,
         }
     }
 
@@ -67,14 +85,14 @@ impl Comparison<'_> {
             (true, true) => self.in_order(&gold.ids, &pred.ids),
             (false, false) => self.in_any_order(gold, pred),
             (golden, _) if self.conventions.sets_are_not_tuples => {
-                let set = if golden { &pred.ids } else { &gold.ids };
+                let set = if golden { &pred } else { &gold };
                 // What repeats elements or gives them names was no set, but a list.
-                let named = set.len() > 1 && set.iter().all(|&id| self.is_equation(id));
-                let repeats = match self.repeats(set) {
+                let named = set.ids.len() > 1 && set.ids.iter().all(|&id| self.is_equation(id));
+                let repeats = match self.repeats(&set.ids) {
                     Ok(repeats) => repeats,
                     Err(reason) => return Outcome::Unknown(reason),
                 };
-                if !named && !repeats {
+                if !set.bare && !named && !repeats {
                     return Outcome::NotEqual;
                 }
                 self.in_order(&gold.ids, &pred.ids)
@@ -181,7 +199,10 @@ impl Comparison<'_> {
     fn unions_as_written(&mut self, gold: Id, pred: Id) -> Outcome {
         match (self.arena.node(gold), self.arena.node(pred)) {
             (Node::Union(a), Node::Union(b)) => {
-                let parts = |kids| Elements { ids: self.arena.kids(kids).to_vec(), ordered: false };
+                let parts = |kids| {
+                    let ids = self.arena.kids(kids).to_vec();
+                    Elements { ids, ordered: false, bare: false }
+                };
                 let (a, b) = (parts(a), parts(b));
                 match self.in_any_order(a, b) {
                     Outcome::NotEqual => Outcome::Unknown(Reason::Undecided),
@@ -215,7 +236,14 @@ mod tests {
             (r"1,2", r"1,2,3"),
             (r"1,2,3", r"1,2"),
         ]);
-        only_math_verify(&[(r"\{1,2\}", r"(2,1)"), (r"(1,2)", r"\{1,2\}")]);
+        only_math_verify(&[
+            (r"\{1,2\}", r"(2,1)"),
+            (r"\{3,4\}", r"(3,4)"),
+            (r"(1,2)", r"\{1,2\}"),
+            (r"5,8", r"(8,5)"),
+        ]);
+        agree(&[(r"(4,9,2)", r"4,9,2"), (r"7,6", r"(7,6)")]);
+        differ(&[(r"(4,9,2)", r"9,4,2")]);
     }
 
     #[test]

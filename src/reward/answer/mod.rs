@@ -11,6 +11,7 @@ mod number;
 mod real_set;
 mod relation;
 mod solve;
+mod solved;
 mod symbol;
 mod tree;
 
@@ -86,6 +87,7 @@ impl Comparison<'_> {
     fn kind(&self, id: Id) -> Kind {
         match self.arena.node(id) {
             Node::Set(_)
+            | Node::List(_)
             | Node::Interval { .. }
             | Node::Union(_)
             | Node::Intersection(_)

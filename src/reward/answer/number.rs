@@ -8,7 +8,7 @@ use dashu_ratio::RBig;
 
 use super::{Comparison, tree};
 use crate::reward::conventions::Decimals;
-use crate::reward::expr::{Arena, Id, Node};
+use crate::reward::expr::{Arena, Function, Id, Node};
 use crate::reward::verdict::{Outcome, Rule};
 
 /// Fewest significant digits of a decimal that may approximate.
@@ -22,12 +22,47 @@ impl Comparison<'_> {
         if let Some(outcome) = self.ratios(gold, pred) {
             return (outcome, Rule::Exact);
         }
+        let (gold, pred) = self.without_lone_base(gold, pred);
         if self.same_percent(gold, pred) {
             return (Outcome::Equal, Rule::Percent);
         }
         match self.conventions.decimals {
-            Decimals::Places => self.numbers_by_places(gold, pred),
+            Decimals::Places => match self.numbers_by_places(gold, pred) {
+                // Math-Verify drops bars only where every part shows its sign.
+                (Outcome::Equal, Rule::Exact) if self.has_bars(gold) != self.has_bars(pred) => {
+                    (Outcome::NotEqual, Rule::Exact)
+                }
+                verdict => verdict,
+            },
             Decimals::Digits => self.numbers_by_digits(gold, pred),
+        }
+    }
+
+    /// Whether the absolute value of a sum of variables occurs.
+    fn has_bars(&self, id: Id) -> bool {
+        tree::parts(&self.arena, id).into_iter().any(|part| match self.arena.node(part) {
+            Node::Apply(Function::Abs, kids) => self.arena.kids(kids).iter().any(|&kid| {
+                let sum = |id| {
+                    matches!(self.arena.node(id), Node::Add(_))
+                        && self.arena.children(id).any(|part| !self.is_square(part))
+                };
+                let sums = sum(kid)
+                    || matches!(self.arena.node(kid), Node::Mul(_))
+                        && self.arena.children(kid).any(sum);
+                sums && !tree::variables(&self.arena, kid).is_empty()
+            }),
+            _ => false,
+        })
+    }
+
+    /// A number, an even power, or a multiple of one.
+    fn is_square(&self, id: Id) -> bool {
+        match self.arena.node(id) {
+            // As deep as the parser goes, at most.
+            Node::Mul(_) => self.arena.children(id).all(|kid| self.is_square(kid)),
+            Node::Pow(_, exponent) => number(&self.arena, exponent)
+                .is_some_and(|(value, _)| (value / RBig::from(2)).is_int()),
+            _ => tree::variables(&self.arena, id).is_empty(),
         }
     }
 
@@ -49,6 +84,23 @@ impl Comparison<'_> {
             all = all.and(|| self.exactly(a, b));
         }
         Some(all)
+    }
+
+    /// A number's digits without the base that it is written in, where the other answer has none:
+    /// the problem names it.
+    fn without_lone_base(&self, gold: Id, pred: Id) -> (Id, Id) {
+        let digits = |id| match self.arena.node(id) {
+            Node::Call(name, kids) if self.arena.name(name) == "base" => {
+                self.arena.kids(kids).first().copied()
+            }
+            _ => None,
+        };
+        let plain = |id| matches!(self.arena.node(id), Node::Number(_));
+        match (digits(gold), digits(pred)) {
+            (Some(gold), None) if plain(pred) => (gold, pred),
+            (None, Some(pred)) if plain(gold) => (gold, pred),
+            _ => (gold, pred),
+        }
     }
 
     /// `9\%` beside `9`.
@@ -345,6 +397,13 @@ mod tests {
         ]);
         only_strict(&[(r"12.5", r"12.5\%")]);
         differ(&[(r"0.28", r"28"), (r"12.5\%", r"12.5"), (r"5\%", r"0.5"), (r"5\%", r"500\%")]);
+    }
+
+    #[test]
+    fn bases() {
+        agree(&[(r"352_7", r"352"), (r"352", r"352_{7}"), (r"1011_2", r"1011_{2}")]);
+        only_math_verify(&[(r"352_7", r"352_8")]);
+        differ(&[(r"352_7", r"353_7"), (r"352_7", r"350")]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Comparison<'_> {
                 let piece = Piece { low, high, low_open, high_open };
                 Some(if self.is_inhabited(&piece)? { vec![piece] } else { Vec::new() })
             }
-            Node::Set(kids) | Node::Tuple(kids) => {
+            Node::Set(kids) | Node::List(kids) | Node::Tuple(kids) => {
                 let points = self.arena.kids(kids).to_vec().into_iter().map(Piece::point).collect();
                 self.in_sequence(points)
             }

@@ -46,7 +46,8 @@ impl Comparison<'_> {
         if self.is_assignment(pred) {
             pred = self.shortened(pred);
         }
-        if pred_equates && !gold_equates {
+        let unsolved = self.conventions.same_solutions && self.is_unsolved_root(pred);
+        if pred_equates && !gold_equates && !unsolved {
             pred = self.value_side(pred);
         } else if gold_assigns && !pred_equates {
             gold = self.value_side(gold);
@@ -56,7 +57,7 @@ impl Comparison<'_> {
 
     /// `(x, y) = (1, 2)` as the list `x = 1, y = 2`, if the other answer is such a list.
     fn spread(&mut self, id: Id, other: Id) -> Id {
-        let Node::Set(others) = self.arena.node(other) else { return id };
+        let Some(others) = self.set_kids(other) else { return id };
         if !self.arena.kids(others).iter().all(|&other| self.is_equation(other)) {
             return id;
         }
@@ -77,7 +78,7 @@ impl Comparison<'_> {
             .map(|(name, value)| self.arena.push(Node::Relation(Relation::Eq, name, value)))
             .collect();
         let kids = self.arena.list(&equations);
-        self.arena.push(Node::Set(kids))
+        self.arena.push(Node::List(kids))
     }
 
     /// A chain `x = 1 + 2 = 3` as `x = 3`.
@@ -199,7 +200,8 @@ impl Comparison<'_> {
     fn same_solution_sets(&mut self, gold: Id, pred: Id) -> Outcome {
         let (a, b) = (tree::variables(&self.arena, gold), tree::variables(&self.arena, pred));
         // To repeat the problem is not to solve it.
-        let unsolved = self.is_assignment(gold) && !self.is_assignment(pred);
+        let unsolved = self.is_assignment(gold) && !self.is_assignment(pred)
+            || self.states_solution(gold) && !self.states_solution(pred);
         if a.len() != 1 || a != b || unsolved {
             return Outcome::NotEqual;
         }
@@ -222,6 +224,14 @@ impl Comparison<'_> {
         let scalar = [a, b, c, d].iter().all(|&side| self.kind(side) == Kind::Scalar);
         let matrix = [a, b, c, d].iter().any(|&side| self.mentions_matrix(side));
         if self.conventions.same_solutions || !scalar || matrix {
+            if self.alike_without_solutions(gold, pred).is_equal() {
+                return Outcome::Equal;
+            }
+            let kinds = [a, b, c, d].map(|side| self.kind(side));
+            // Math-Verify does not take a value for a list of one inside an equation.
+            if !self.conventions.free_chains && kinds[..2] != kinds[2..] {
+                return Outcome::NotEqual;
+            }
             let mut sides = Outcome::NotEqual;
             if same {
                 sides = self.elements(a, c).and(|| self.elements(b, d));
@@ -241,6 +251,9 @@ impl Comparison<'_> {
         let others = tree::variables(&self.arena, second);
         let equations = sign == Relation::Eq && other == Relation::Eq;
         if self.conventions.same_solutions {
+            if self.is_solution(a, b) && !self.isolates(c, d) {
+                return Outcome::NotEqual;
+            }
             if equations && self.repeats_identity(first, (a, b), second) {
                 return Outcome::Equal;
             }
@@ -269,13 +282,10 @@ impl Comparison<'_> {
         if !equations {
             return outcome;
         }
+        if self.alike_without_solutions(gold, pred).is_equal() {
+            return Outcome::Equal;
+        }
         outcome.or(|| match (variables.len(), others.len()) {
-            (0 | 1, 0 | 1) => {
-                let alike = self.conventions.numeric_equations_alike
-                    && self.has_no_solution(gold, &variables)
-                    && self.has_no_solution(pred, &others);
-                Outcome::from_bool(alike)
-            }
             (2.., 2..) => match self.ratio(first, second, &variables) {
                 Ok(Some(_)) => Outcome::Equal,
                 Ok(None) => self.linear_in_same(first, second, &variables),
@@ -309,11 +319,36 @@ impl Comparison<'_> {
         })
     }
 
-    /// Math-Verify's solver finds no value of a variable where there is no variable, where the
-    /// polynomial has no real root, and where i is to be real.
-    fn has_no_solution(&mut self, (sign, left, right): Sides, variables: &[NameId]) -> bool {
+    /// Two equations are alike to Math-Verify if its solver finds nothing for either.
+    fn alike_without_solutions(&mut self, gold: Sides, pred: Sides) -> Outcome {
+        let equations = gold.0 == Relation::Eq && pred.0 == Relation::Eq;
+        Outcome::from_bool(
+            equations
+                && self.conventions.numeric_equations_alike
+                && self.has_no_solution(gold)
+                && self.has_no_solution(pred),
+        )
+    }
+
+    /// Math-Verify's solver finds no value of a variable where there is no variable, where any
+    /// value will do, where the polynomial has no real root, where i is to be real, and in sums
+    /// and multiples of matrices.
+    fn has_no_solution(&mut self, (sign, left, right): Sides) -> bool {
         let i = |id| matches!(self.arena.node(id), Node::Constant(Constant::I));
-        if variables.is_empty() || i(left) || i(right) {
+        if i(left) || i(right) {
+            return true;
+        }
+        if self.kind(left) != Kind::Scalar || self.kind(right) != Kind::Scalar {
+            return false;
+        }
+        let numeric = |id| tree::variables(&self.arena, id).is_empty();
+        if numeric(left) && numeric(right) {
+            return true;
+        }
+        if self.mentions_matrix(left) || self.mentions_matrix(right) {
+            return true;
+        }
+        if tree::same(&self.arena, left, right, self.budget) == Ok(true) {
             return true;
         }
         let relation = self.arena.push(Node::Relation(sign, left, right));
@@ -327,9 +362,15 @@ impl Comparison<'_> {
 
     /// Left minus right; a zero is not written.
     fn difference(&mut self, left: Id, right: Id) -> Id {
-        if tree::is_zero(&self.arena, right) {
+        let mut nothing = |id| {
+            tree::is_zero(&self.arena, id)
+                || tree::variables(&self.arena, id).is_empty()
+                    && self.kind(id) == Kind::Scalar
+                    && self.rational(id).is_some_and(|value| value.is_zero())
+        };
+        if nothing(right) {
             left
-        } else if tree::is_zero(&self.arena, left) {
+        } else if nothing(left) {
             self.arena.neg(right)
         } else {
             self.arena.sub(left, right)
@@ -422,6 +463,10 @@ impl Comparison<'_> {
             else {
                 continue;
             };
+            // A factor that both have in common says nothing of the rest.
+            if !self.is_nonzero(b) {
+                continue;
+            }
             let (left, right) = (self.arena.mul(&[a, d]), self.arena.mul(&[b, c]));
             all = all.or(|| self.exactly(left, right));
             if all.is_equal() {
@@ -468,6 +513,11 @@ impl Comparison<'_> {
             return self.as_element(relation, set, relation_is_gold);
         }
         let by_solutions = |outcome| (outcome, Rule::Solutions);
+        let numeric = tree::variables(&self.arena, relation).is_empty();
+        if relation_is_gold && numeric && !self.conventions.free_chains {
+            // To Math-Verify its solutions are everything or nothing.
+            return by_solutions(Outcome::NotEqual);
+        }
         let paired = |relation, set| match relation_is_gold {
             true => (relation, set),
             false => (set, relation),
@@ -482,6 +532,11 @@ impl Comparison<'_> {
                     return by_solutions(Outcome::Equal);
                 }
             }
+        }
+        let unsolved =
+            self.conventions.same_solutions && !relation_is_gold && !self.states_solution(relation);
+        if unsolved {
+            return self.as_element(relation, set, relation_is_gold);
         }
         let Some(solved) = self.solutions(relation) else {
             return self.as_element(relation, set, relation_is_gold);
@@ -501,6 +556,10 @@ impl Comparison<'_> {
                 let (gold, pred) = paired(solved, set);
                 by_solutions(self.sets(gold, pred).0)
             }
+            // Math-Verify has solved the gold by now, and does not look back.
+            None if relation_is_gold && !self.conventions.free_chains => {
+                by_solutions(Outcome::NotEqual)
+            }
             None => self.as_element(relation, set, relation_is_gold),
         }
     }
@@ -513,15 +572,37 @@ impl Comparison<'_> {
         Some(self.arena.push(Node::Set(kids)))
     }
 
+    /// The common solutions of a list of relations in one variable: `x > 1, x < 2`.
+    pub(super) fn all_of(&mut self, set: Id) -> Option<Vec<Piece>> {
+        let kids = self.set_kids(set)?;
+        let kids = self.arena.kids(kids).to_vec();
+        if kids.len() < 2 || tree::variables(&self.arena, set).len() != 1 {
+            return None;
+        }
+        let mut common = vec![self.everything()];
+        for kid in kids {
+            if !self.states_solution(kid) {
+                return None;
+            }
+            let solved = self.solutions(kid)?;
+            common = self.intersection(&common, &solved)?;
+        }
+        // Of values that exclude each other any is meant.
+        (!common.is_empty()).then_some(common)
+    }
+
     /// The solutions of any relation in a list of relations in one variable: `x < 1, x > 2`.
     pub(super) fn any_of(&mut self, set: Id) -> Option<Vec<Piece>> {
-        let Node::Set(kids) = self.arena.node(set) else { return None };
+        let kids = self.set_kids(set)?;
         let kids = self.arena.kids(kids).to_vec();
         if kids.len() < 2 || tree::variables(&self.arena, set).len() != 1 {
             return None;
         }
         let mut all = Vec::new();
         for kid in kids {
+            if !self.states_solution(kid) {
+                return None;
+            }
             all.extend(self.solutions(kid)?);
         }
         self.in_sequence(all)
@@ -529,20 +610,20 @@ impl Comparison<'_> {
 
     /// A relation is also a list of one.
     fn as_element(&mut self, relation: Id, set: Id, relation_is_gold: bool) -> (Outcome, Rule) {
-        let outcome = match self.arena.node(set) {
-            Node::Set(kids) => match *self.arena.kids(kids) {
+        let outcome = match self.set_kids(set) {
+            Some(kids) => match *self.arena.kids(kids) {
                 [only] if relation_is_gold => self.elements(relation, only),
                 [only] => self.elements(only, relation),
                 _ => Outcome::NotEqual,
             },
-            _ => Outcome::NotEqual,
+            None => Outcome::NotEqual,
         };
         (outcome, Rule::Kind)
     }
 
     /// `1 < x < 2` beside the list `x > 1, x < 2`.
     fn relation_and_list(&mut self, relation: Id, set: Id) -> Outcome {
-        let Node::Set(kids) = self.arena.node(set) else { return Outcome::NotEqual };
+        let Some(kids) = self.set_kids(set) else { return Outcome::NotEqual };
         let kids = self.arena.kids(kids).to_vec();
         let listed: Option<Vec<Vec<Sides>>> =
             kids.iter().map(|&kid| self.relations_of(kid)).collect();

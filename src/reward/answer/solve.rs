@@ -12,6 +12,7 @@ use crate::reward::expr::{Arena, Function, Id, NameId, Node, Relation};
 impl Comparison<'_> {
     /// The real solutions of a relation or chain in one variable.
     pub(super) fn solutions(&mut self, id: Id) -> Option<Vec<Piece>> {
+        let id = self.with_named_values(id);
         let &[variable] = tree::variables(&self.arena, id).as_slice() else { return None };
         let mut common = vec![self.everything()];
         for (sign, left, right) in self.relations_of(id)? {
@@ -19,6 +20,30 @@ impl Comparison<'_> {
             common = self.intersection(&common, &solved)?;
         }
         Some(common)
+    }
+
+    /// An applied function by itself on a side counts as the unknown: `0 < f(x) < 1`.
+    fn with_named_values(&mut self, id: Id) -> Id {
+        let Some(all) = self.relations_of(id) else { return id };
+        let call = |id: &Id| matches!(self.arena.node(*id), Node::Call(..));
+        let Some(call) = all.iter().flat_map(|(_, left, right)| [*left, *right]).find(call) else {
+            return id;
+        };
+        let unknown = self.arena.symbol("f\u{1}");
+        let mut renamed = Vec::with_capacity(all.len());
+        for (sign, left, right) in all {
+            let sides =
+                [left, right].map(|side| match tree::same(&self.arena, side, call, self.budget) {
+                    Ok(true) => unknown,
+                    _ => side,
+                });
+            renamed.push(self.arena.push(Node::Relation(sign, sides[0], sides[1])));
+        }
+        if let [only] = renamed[..] {
+            return only;
+        }
+        let kids = self.arena.list(&renamed);
+        self.arena.push(Node::Chain(kids))
     }
 
     /// The relations that make up a relation or chain.
@@ -269,6 +294,7 @@ mod tests {
 
     #[test]
     fn inequalities_as_sets() {
+        differ(&[(r"(2,7]", r"x>2,x<7"), (r"(2,7]", r"x\le 2,x>7")]);
         agree(&[
             (r"1<x<2", r"(1,2)"),
             (r"|x-1|<2", r"(-1,3)"),
@@ -277,12 +303,15 @@ mod tests {
             (r"x\ne 0", r"(-\infty,0)\cup(0,\infty)"),
             (r"2x+1\ge 7", r"[3,\infty)"),
             (r"x^2-5x+6=0", r"x=2,x=3"),
+            (r"-2<g(t)\le 3", r"(-2,3]"),
+            (r"h(x)>4", r"(4,\infty)"),
         ]);
         differ(&[(r"1<x<2", r"[1,2)"), (r"x^2<4", r"(-\infty,2)"), (r"x>2", r"[2,\infty)")]);
         only_strict(&[
             (r"(1,2)", r"1<x<2"),
             (r"[-1,1]", r"|x|\le 1"),
             (r"(-\infty,1)\cup(4,\infty)", r"x<1,x>4"),
+            (r"(2,7]", r"x>2,x\le 7"),
         ]);
     }
 }

@@ -3,10 +3,11 @@
 use dashu_int::IBig;
 use dashu_ratio::RBig;
 
-use super::{Comparison, Kind, number, tree};
+use super::{Comparison, Kind, tree};
 use crate::reward::conventions::LetterCase;
 use crate::reward::expr::{Arena, Constant, Id, NameId, Node, Number, NumberSet};
 use crate::reward::latex::Parsed;
+use crate::reward::print;
 use crate::reward::verdict::{Outcome, Reason, Rule};
 
 /// Stands behind the names of variables that range over another domain than the gold's: Math-Verify
@@ -58,8 +59,7 @@ impl Comparison<'_> {
 
     /// Compares what is a word on either side, if words decide.
     pub(super) fn words(&mut self, gold: Id, pred: Id) -> Option<(Outcome, Rule)> {
-        let (a, b) = (tree::spelled(&self.arena, gold), tree::spelled(&self.arena, pred));
-        let (a, b) = (a.map(|a| plain(&a)), b.map(|b| plain(&b)));
+        let (a, b) = (self.as_word(gold), self.as_word(pred));
         if let (Some(a), Some(b)) = (&a, &b) {
             // A product of letters against a word, or two words; two products are algebra.
             let one_word = |id| matches!(self.arena.node(id), Node::Symbol(_));
@@ -80,11 +80,25 @@ impl Comparison<'_> {
         Some((verdict.0, if verdict.0.is_equal() { Rule::Word } else { verdict.1 }))
     }
 
+    /// The word that letters spell, without what does not distinguish words. Math-Verify tells
+    /// punctuation apart, and takes no i for a letter.
+    fn as_word(&self, id: Id) -> Option<String> {
+        let word = tree::spelled(&self.arena, id)?;
+        if self.conventions.letter_case != LetterCase::Ignored {
+            return Some(plain(&word));
+        }
+        let imaginary = |id| matches!(self.arena.node(id), Node::Constant(Constant::I));
+        if imaginary(id) || self.arena.children(id).any(imaginary) {
+            return None;
+        }
+        // A command's name is what it stands for.
+        Some(word.trim_end_matches(OTHER_DOMAIN).replace('\\', "").to_lowercase())
+    }
+
     /// Compares two scalars of which one is a symbol, if that decides.
     pub(super) fn symbols(&mut self, gold: Id, pred: Id) -> Option<Outcome> {
         let (a, b) = (self.arena.node(gold), self.arena.node(pred));
         let ((Node::Symbol(_), _) | (_, Node::Symbol(_))) = (a, b) else { return None };
-        let spelled = (tree::spelled(&self.arena, gold), tree::spelled(&self.arena, pred));
         let lenient = self.conventions.letter_case == LetterCase::Ignored;
         let e = |node, other| match (node, other) {
             (Node::Symbol(name), Node::Constant(Constant::E)) => {
@@ -96,24 +110,34 @@ impl Comparison<'_> {
         if lenient && (e(a, b) || e(b, a)) {
             return Some(Outcome::Equal);
         }
+        let spelled = (tree::spelled(&self.arena, gold), tree::spelled(&self.arena, pred));
         if let (Some(a), Some(b)) = spelled {
             let words = a.chars().count() > 1 && b.chars().count() > 1;
-            if a == b || (words || lenient) && plain(&a) == plain(&b) {
+            if !lenient && (a == b || words && plain(&a) == plain(&b)) {
                 return Some(Outcome::Equal);
             }
         }
-        // Math-Verify compares a symbol with anything else as text; `\text{11}` reads like 11.
+        if let (true, Some(a), Some(b)) = (lenient, self.as_word(gold), self.as_word(pred))
+            && a == b
+        {
+            return Some(Outcome::Equal);
+        }
+        // Math-Verify compares a symbol with anything else as text: `\text{pi/6}` reads like π/6.
         if lenient {
-            let name = |node| match node {
-                Node::Symbol(name) => Some(self.arena.name(name)),
-                _ => None,
+            let reads = |id| {
+                let text = print::to_str(&self.arena, id);
+                // A command without its backslash is that function or constant.
+                text.trim_end_matches(OTHER_DOMAIN).replace('\\', "")
             };
-            let reads = |id| match number::literal(&self.arena, id) {
-                Some((value, false)) => Some(value.to_string()),
-                _ => None,
-            };
-            let (one, other) = (name(a).or(name(b)), reads(gold).or(reads(pred)));
-            if one.is_some() && one == other.as_deref() {
+            let one_symbol = |node| matches!(node, Node::Symbol(_));
+            // Decimals print with all digits of their precision.
+            let decimal =
+                |id| tree::has_decimal(&self.arena, id) && !tree::is_zero(&self.arena, id);
+            if one_symbol(a) != one_symbol(b)
+                && !decimal(gold)
+                && !decimal(pred)
+                && reads(gold) == reads(pred)
+            {
                 return Some(Outcome::Equal);
             }
         }

@@ -34,6 +34,7 @@ pub fn same(arena: &Arena, a: Id, b: Id, budget: &mut Budget) -> Result<bool, Re
                 Node::Interval { low_open: a, high_open: c, .. },
                 Node::Interval { low_open: b, high_open: d, .. },
             ) => (a, c) == (b, d),
+            (Node::Set(_) | Node::List(_), Node::Set(_) | Node::List(_)) => true,
             (a, b) => std::mem::discriminant(&a) == std::mem::discriminant(&b) && !is_leaf(a),
         };
         if !alike || arena.children(a).count() != arena.children(b).count() {
@@ -177,6 +178,7 @@ fn with_children(arena: &mut Arena, node: Node, kids: &[Id]) -> Id {
                 Node::Bind(binder, _) => Node::Bind(binder, kids),
                 Node::Matrix { rows, columns, .. } => Node::Matrix { rows, columns, entries: kids },
                 Node::Set(_) => Node::Set(kids),
+                Node::List(_) => Node::List(kids),
                 Node::Tuple(_) => Node::Tuple(kids),
                 Node::Union(_) => Node::Union(kids),
                 Node::Intersection(_) => Node::Intersection(kids),

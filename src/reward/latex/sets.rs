@@ -130,7 +130,7 @@ fn groups(parser: &mut Parser, elements: Elements) -> Result<Vec<Vec<Id>>> {
     }
 }
 
-/// One value if there is one, a set if there are several, a set of tuples if semicolons part them.
+/// One value if there is one, a list if there are several, a list of tuples if semicolons part them.
 fn gathered(parser: &mut Parser, mut groups: Vec<Vec<Id>>) -> Result<Id> {
     if let [group] = &groups[..]
         && let [single] = group[..]
@@ -145,7 +145,7 @@ fn gathered(parser: &mut Parser, mut groups: Vec<Vec<Id>>) -> Result<Id> {
         groups.iter().map(|group| tuple(parser, group)).collect()
     };
     let kids = parser.arena.list(&elements);
-    Ok(parser.arena.push(Node::Set(kids)))
+    Ok(parser.arena.push(Node::List(kids)))
 }
 
 fn tuple(parser: &mut Parser, elements: &[Id]) -> Id {
