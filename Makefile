@@ -31,7 +31,7 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python fuzz wheel sdist wheel-test bench bench-reward demo clean
+	test test-rust test-python test-peer fuzz wheel sdist wheel-test bench bench-reward demo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,8 +95,13 @@ fuzz: | prerequisites  ## Try EXECUTIONS mutated texts on the checker
 test-python: $(built)  ## Run the Python tests
 	$(python) -m pytest
 
+test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and Math-Verify's own
+	PYTHONPATH=python \
+		ICPO_MATH_VERIFY_TESTS="$(abspath $(peer_venv))/math_verify-0.9.0/tests" \
+		"$(peer_venv)/bin/python" -m pytest tests/python/reward
+
 test:  ## Run every check: what CI runs
-	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python wheel-test
+	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-peer wheel-test
 
 ##### Distributions
 
@@ -118,8 +123,11 @@ bench: $(built)  ## Time the objective
 
 $(peer): | prerequisites
 	"$(PYTHON)" -m venv "$(peer_venv)"
-	"$(peer_venv)/bin/python" -m pip install --quiet \
-		math-verify==0.9.0 antlr4-python3-runtime==4.13.2
+	"$(peer_venv)/bin/python" -m pip install --quiet math-verify==0.9.0 \
+		antlr4-python3-runtime==4.13.2 latex2sympy2_extended==1.11.0 numpy 'pytest>=8' tomli
+	"$(peer_venv)/bin/python" -m pip download --quiet --no-deps --no-binary :all: \
+		--dest "$(peer_venv)" math-verify==0.9.0
+	tar -xzf "$(peer_venv)"/math_verify-0.9.0.tar.gz -C "$(peer_venv)"
 	@touch $@
 
 bench-reward: $(built) $(peer)  ## Time the checker, and Math-Verify on the same pairs
