@@ -67,6 +67,8 @@ pub struct Answer {
     pub prose: Option<String>,
     /// How a response ends, where that may matter.
     pub end: Option<String>,
+    /// The unit that was dropped, if it is one that others are mistaken for.
+    pub unit: Option<&'static str>,
 }
 
 impl Answer {
@@ -96,7 +98,10 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
         };
         let source = Source::of(&found.found);
         let (candidate, shown) = match understand(text, &found, target, dialect) {
-            Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
+            Understood::Parsed(parsed, shown, unit) => {
+                answer.unit = unit;
+                (Some(Candidate::Parsed(parsed)), shown)
+            }
             Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
             Understood::Not(shown) => (None, shown),
         };
@@ -119,7 +124,8 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
 }
 
 enum Understood {
-    Parsed(Parsed, String),
+    /// With the text, and the unit that it lost.
+    Parsed(Parsed, String, Option<&'static str>),
     Choice(String, String),
     Not(String),
 }
@@ -140,14 +146,14 @@ fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> U
         (Found::Latex(pieces), Target::Latex(target)) => pieces_of(text, pieces, target, dialect),
         (Found::Number { integer, decimal, percent }, _) => {
             match plain::number(&ascii(integer), part(decimal), *percent) {
-                Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
+                Ok((parsed, shown)) => Understood::Parsed(parsed, shown, None),
                 Err(_) => Understood::Not(String::new()),
             }
         }
         (Found::Arithmetic(range), _) => {
             let arithmetic = ascii(range);
             match plain::parse(&arithmetic) {
-                Ok(parsed) => Understood::Parsed(parsed, arithmetic),
+                Ok(parsed) => Understood::Parsed(parsed, arithmetic, None),
                 Err(_) => Understood::Not(arithmetic),
             }
         }
@@ -164,11 +170,14 @@ fn understand(text: &str, found: &Match, target: &Target, dialect: Dialect) -> U
 fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialect) -> Understood {
     let mut shown = Vec::with_capacity(pieces.len());
     let mut parsed = Vec::with_capacity(pieces.len());
+    let mut unit = None;
     for piece in pieces {
         let latex = text.get(piece.text.clone()).unwrap_or_default();
         let boxed = if piece.bare_box { Boxed::Last } else { target.normalization.boxed };
         let latex = if dialect.lenient {
-            normalize::normalize_carefully(latex, boxed)
+            let (latex, dropped) = normalize::normalize_carefully(latex, boxed);
+            unit = unit.or(dropped);
+            latex
         } else {
             let normalization = Normalization { boxed, ..target.normalization.clone() };
             normalize::normalize(latex, &normalization)
@@ -177,11 +186,12 @@ fn pieces_of(text: &str, pieces: &[Piece], target: &LatexTarget, dialect: Dialec
         shown.push(latex);
     }
     if parsed.len() > 1 && parsed.iter().all(Result::is_ok) {
-        return Understood::Parsed(joined(parsed.into_iter().flatten()), shown.join(" and "));
+        let whole = joined(parsed.into_iter().flatten());
+        return Understood::Parsed(whole, shown.join(" and "), None);
     }
     let first = shown.into_iter().next().unwrap_or_default();
     match parsed.into_iter().next() {
-        Some(Ok(parsed)) => Understood::Parsed(parsed, first),
+        Some(Ok(parsed)) => Understood::Parsed(parsed, first, unit),
         Some(Err(_)) => Understood::Not(first),
         None => Understood::Not(first),
     }
