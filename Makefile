@@ -5,6 +5,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 EXTRAS ?= torch,verl,dev
+# Of the fuzzer: a million take about a minute.
+EXECUTIONS ?= 1000000
+SEED       ?= 1
 
 bin    := $(abspath $(VENV))/bin
 python := $(bin)/python
@@ -21,15 +24,18 @@ zig    := $(if $(filter Linux,$(shell uname -s)),--zig)
 # Stamps lie inside the environment: whoever deletes the environment deletes them too.
 installed := $(VENV)/.installed
 built     := $(VENV)/.built
+# Math-Verify, to compare with. Packages that others want beside it break it, so it lives alone.
+peer_venv := .venv-peer
+peer      := $(peer_venv)/.installed
 extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python wheel sdist wheel-test bench demo clean
+	test test-rust test-python fuzz wheel sdist wheel-test bench bench-reward demo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) EXTRAS=$(EXTRAS) EXECUTIONS=$(EXECUTIONS) SEED=$(SEED)"
 
 ##### Set-up
 
@@ -80,6 +86,12 @@ types: $(built)  ## Check the Python types, and the stub against the binary
 test-rust: | prerequisites  ## Run the Rust tests
 	cargo test --release $(locked) --features cuda
 
+# Verdicts, invariants, the slowest texts, and resident memory along the way and at its peak; then
+# the time and memory of texts made to be hostile. ICPO_FUZZ_CORPUS names a file of further texts.
+fuzz: | prerequisites  ## Try EXECUTIONS mutated texts on the checker
+	ICPO_FUZZ_EXECUTIONS=$(EXECUTIONS) ICPO_FUZZ_SEED=$(SEED) cargo test --release $(locked) \
+		--test reward_fuzz --test reward_hostile -- --nocapture
+
 test-python: $(built)  ## Run the Python tests
 	$(python) -m pytest
 
@@ -104,10 +116,19 @@ wheel-test: wheel sdist  ## Check what a user would download
 bench: $(built)  ## Time the objective
 	$(python) benches/objective.py
 
+$(peer): | prerequisites
+	"$(PYTHON)" -m venv "$(peer_venv)"
+	"$(peer_venv)/bin/python" -m pip install --quiet \
+		math-verify==0.9.0 antlr4-python3-runtime==4.13.2
+	@touch $@
+
+bench-reward: $(built) $(peer)  ## Time the checker, and Math-Verify on the same pairs
+	$(python) benches/reward.py --peer "$(abspath $(peer_venv))/bin/python"
+
 demo: $(built)  ## Run the demonstration
 	$(python) examples/demo.py
 
 clean:  ## Delete everything that the other targets made
-	rm -rf "$(VENV)" target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" "$(peer_venv)" target dist .mypy_cache .pytest_cache .ruff_cache
 	rm -f python/icpo/_core*.so
 	find python tests scripts benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

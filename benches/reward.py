@@ -6,14 +6,15 @@ Four tables:
 
 1. One check, gold and response parsed anew, one thread: ours and the peer's, with ratios. The two
    take turns over chunks of the pairs, so that a busy machine slows both.
-2. Many responses of about 2,000 tokens at once, over numbers of threads.
+2. Many responses of about 2,000 tokens at once, over numbers of threads; medians of 3.
 3. Hostile inputs: the slowest of ours.
 4. A response of one megabyte.
 
-Pairs are JSON lines with "gold" and "pred"; without a file, made-up solutions are used. The peer
-runs in an environment of its own, since other packages pin an antlr runtime with which it is
-broken: `--peer` names its interpreter, and `make bench-reward` makes one. Without a peer the first
-table has our column only.
+Pairs are JSON lines with "gold" and "pred". Without a file they come from the corpora (the folder
+that ICPO_CHECKER_CORPORA names), and without those they are made up. The peer runs in an
+environment of its own, since other packages pin an antlr runtime with which it is broken: `--peer`
+names its interpreter, and `make bench-reward` makes one. Without a peer the first table has our
+columns only.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def made_up_pairs(count: int, rng: random.Random) -> list[Pair]:
         gold, same, other = rng.choice(
             [
                 (f"{a * b}", f"{a * b:,}", f"{a * b + c}"),
-                (rf"\frac{{{a}}}{{{b}}}", rf"\dfrac{{{2 * a}}}{{{2 * b}}}", rf"\frac{{{b}}}{{{a}}}"),
+                (
+                    rf"\frac{{{a}}}{{{b}}}",
+                    rf"\dfrac{{{2 * a}}}{{{2 * b}}}",
+                    rf"\frac{{{b}}}{{{a}}}",
+                ),
                 (rf"{c}\sqrt{{{b}}}", rf"\sqrt{{{c * c * b}}}", rf"{c + 1}\sqrt{{{b}}}"),
                 (f"x^2+{a}x+{b}", f"{b}+x({a}+x)", f"x^2+{b}x+{a + b}"),
                 (f"({a},{b})", rf"\left({a}, {b}\right)", f"({b},{a + b})"),
@@ -93,7 +98,10 @@ class Peer:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps({"gold": delimited(gold), "pred": pred}) + "\n")
         self.process.stdin.flush()
-        row = json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("The peer has ended; what it said is above.")
+        row = json.loads(line)
         return row["seconds"], row["equal"]
 
 
@@ -113,15 +121,19 @@ def one_check(pairs: Sequence[Pair], peer: Peer | None) -> None:
     theirs: list[float] = []
     same = 0
     for chunk in chunks(pairs, 20):
+        said = {}
         for name, checker in checkers.items():
+            said[name] = []
             for gold, pred in chunk:
                 start = time.perf_counter()
                 equal = checker.verify(gold, pred)
                 ours[name].append(time.perf_counter() - start)
-                if peer and name == "math_verify":
-                    seconds, peer_equal = peer.check(gold, pred)
-                    theirs.append(seconds)
-                    same += equal == peer_equal
+                said[name].append(equal)
+        if peer:
+            for (gold, pred), equal in zip(chunk, said["math_verify"], strict=True):
+                seconds, peer_equal = peer.check(gold, pred)
+                theirs.append(seconds)
+                same += equal == peer_equal
     print(f"\n1. One check, one thread, {len(pairs)} pairs: microseconds")
     measures = {
         "median": statistics.median,
@@ -171,11 +183,11 @@ def many(pairs: Sequence[Pair], count: int, threads: Sequence[int]) -> None:
             start = time.perf_counter()
             checker.score(responses, golds, threads=number)
             seconds.append(time.perf_counter() - start)
-        best = statistics.median(seconds)
-        first = first or best
+        median = statistics.median(seconds)
+        first = first or median
         print(
-            f"{number:>8}{best:>10.2f}{count / best:>14,.0f}{megabytes / best:>8.0f}"
-            f"{first / best:>10.2f}"
+            f"{number:>8}{median:>10.2f}{count / median:>14,.0f}{megabytes / median:>8.0f}"
+            f"{first / median:>10.2f}"
         )
 
 
@@ -194,7 +206,8 @@ def hostile() -> None:
         start = time.perf_counter()
         verdict = checker.check(row["gold"], pred)
         seconds = time.perf_counter() - start
-        wrong = row["want"] is not None and verdict.outcome != "unknown" and verdict.equal != row["want"]
+        told = row["want"] is not None and verdict.outcome != "unknown"
+        wrong = told and verdict.equal != row["want"]
         timed.append((seconds, row["name"], verdict.outcome, wrong))
     timed.sort(reverse=True)
     print(f"\n3. {len(timed)} hostile inputs, the slowest: milliseconds")

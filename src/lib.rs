@@ -29,6 +29,8 @@
 //! # Ok::<(), icpo::Error>(())
 //! ```
 //!
+//! [`reward`] is the checker of mathematical answers that rewards come from.
+//!
 //! Features: `python` builds the extension module; `cuda` finds the CUDA driver at run time. Without
 //! features there is no dependency on an interpreter or a GPU, and with them none on a GPU either.
 

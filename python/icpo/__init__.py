@@ -1,7 +1,8 @@
 """In-context policy optimization: exact, fast operators for RL on reasoning models.
 
 Importing this package loads neither torch nor verl. ``icpo.objective`` works on numpy arrays;
-``icpo.ops`` is the same for torch tensors, with gradients, and needs torch.
+``icpo.ops`` is the same for torch tensors, with gradients, and needs torch. ``icpo.reward`` checks
+answers; ``icpo.math_verify`` is the same under Math-Verify's names.
 """
 
 from icpo._core import __version__, num_threads, set_num_threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +13,72 @@ from icpo.errors import IcpoError
 
 __all__ = ["main"]
 
+#: What each convention does; for a switch, what it does when it is on.
+CONVENTIONS = {
+    "float_rounding": "decimal places to which decimals are compared",
+    "numeric_precision": "digits to which irrational numbers are compared, with numeric-shortcut",
+    "work": "limit on the work of one comparison, in units of its own",
+    "strict_variables": "variables matter by name: x + 1 is not y + 1",
+    "allow_set_relation_comp": "1 < x < 2 answers (1, 2)",
+    "numeric_shortcut": "numbers that differ by less than 10^-15 are the same",
+    "percent_as_number": "9 answers 9%%",
+    "sets_are_not_tuples": "{1, 2} is not (1, 2)",
+    "duplicates_count": "2 does not answer 2, 2",
+    "reject_false_equations": "x = 1 = 2 answers nothing, not 2",
+    "same_solutions": "2x = 8 answers x = 4",
+    "numeric_equations_alike": "equations without variables are all the same",
+    "free_chains": "a < b < c answers c > b > a",
+    "words_have_values": "'no solution' is the empty set, 'forty-two' is 42",
+    "extra_percent_sign": "17.5%% answers 17.5",
+    "prose_verbatim": "a gold answer in prose is given by the same words at the end",
+    "bound_names": "f(t) = t^2 answers f(x) = x^2",
+    "lowercase": "A and a are one variable",
+    "lenient": "4.5e33, 10\\,000, x² and the like are read as people read them",
+    "proper_mixed_numbers": "2(3) is a product, 2 1/3 a mixed number",
+    "keep_bases": "4210_7 is not 4210_8",
+    "imaginary_i": "i is the imaginary unit",
+    "degrees": "sin 30° is 1/2",
+    "ratios": "1:2:3 is a ratio, not two divisions",
+}
+
+EXAMPLES = """\
+examples:
+  icpo verify rollouts.jsonl
+  icpo verify rollouts.parquet --gold reward_model.ground_truth --response responses
+  icpo verify scored.csv --against math_verify_score --examples 20 --output verdicts.jsonl
+
+The file has a column of gold answers and one of responses; either may hold lists. Usual names are
+found, and a dot looks into objects. A row is correct only if its outcome is `equal`; `unknown`
+says that no answer was found (response, gold) or that the comparison was given up (undecided,
+budget, too_large, undefined).
+
+exit codes:
+  0 checked; 1 no row could be read or, with --fail-on-unreadable, not all; 2 wrong arguments or
+  files; 130 interrupted
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (IcpoError, ImportError, OSError) as error:
-        print(f"icpo {options.command}: {error}", file=sys.stderr)
-        return 2
+    except (IcpoError, ImportError) as error:
+        return _failed(options.command, str(error))
+    except BrokenPipeError:  # who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _failed(options.command, f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        _failed(options.command, "interrupted")
+        return 130
+
+
+def _failed(command: str, message: str) -> int:
+    print(f"icpo {command}: {message}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,32 +93,59 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     verify = commands.add_parser(
         "verify",
         help="check the responses of a file against gold answers",
+        usage="%(prog)s FILE [options]",
         description="Checks responses against gold answers, and counts the verdicts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = verify.add_argument
-    add("file", type=Path, help=".jsonl, .csv, .tsv (or these with .gz) or .parquet")
-    add("--gold", metavar="COLUMN", help="column of gold answers; usual names are found")
-    add("--response", metavar="COLUMN", help="column of responses, each a text or a list of texts")
-    add("--against", metavar="COLUMN", help="column of another checker's verdicts, to compare with")
-    add("--examples", type=int, default=5, metavar="N", help="disagreements shown of either kind")
-    add("--output", type=Path, metavar="FILE", help="JSON lines with a verdict for each row")
+    add("file", metavar="FILE", type=Path, help=".jsonl, .csv, .tsv, also .gz; or .parquet")
     add(
-        "--threads", type=int, metavar="N", help="at most so many; the result does not depend on it"
+        "--gold", metavar="COLUMN", help="gold answers (default: answer, ground_truth and the like)"
     )
+    add(
+        "--response",
+        metavar="COLUMN",
+        help="responses (default: response, completion and the like)",
+    )
+    add("--against", metavar="COLUMN", help="another checker's verdicts, to compare with")
+    add("--examples", type=_count, default=5, metavar="N", help="disagreements shown of each kind")
+    add("--output", type=Path, metavar="FILE", help="write the verdicts here, a JSON line a row")
+    add("--threads", type=int, metavar="N", help="use at most so many; no result depends on it")
     add(
         "--fail-on-unreadable",
         action="store_true",
         help="exit with 1 if a row could not be read; otherwise such rows are only reported",
     )
-    add("--profile", choices=_core.PROFILES, default=_core.PROFILES[0], help="whose conventions")
-    settings = verify.add_argument_group("single conventions; the profile's unless given")
-    for name, value in _core.checker_defaults(_core.PROFILES[0]).items():
-        option = "--" + name.replace("_", "-")
+    add(
+        "--profile",
+        choices=_core.PROFILES,
+        default=_core.PROFILES[0],
+        help=f"whose conventions (default: {_core.PROFILES[0]})",
+    )
+    profiles = {profile: _core.checker_defaults(profile) for profile in _core.PROFILES}
+    settings = verify.add_argument_group(
+        "single conventions",
+        "--NAME switches one on, --no-NAME off; in brackets the profiles that have it on",
+    )
+    for name, value in profiles[_core.PROFILES[0]].items():
+        option, explained = "--" + name.replace("_", "-"), CONVENTIONS[name]
         if isinstance(value, bool):
-            settings.add_argument(option, action=argparse.BooleanOptionalAction, dest=name)
+            on = [profile for profile, defaults in profiles.items() if defaults[name]]
+            explained += f" [{', '.join(on)}]"
+            settings.add_argument(option, action="store_true", default=None, help=explained)
+            hidden = option.replace("--", "--no-", 1)
+            settings.add_argument(hidden, action="store_false", dest=name, help=argparse.SUPPRESS)
         else:
-            settings.add_argument(option, type=int, metavar="N", dest=name)
+            explained += f" [{value}]"
+            settings.add_argument(option, type=int, metavar="N", help=explained)
     verify.set_defaults(run=_verify)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text!r}")
+    return int(text)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -69,20 +154,21 @@ def _verify(options: argparse.Namespace) -> int:
     names = _core.checker_defaults(options.profile)
     given = {name: getattr(options, name) for name in names}
     flags = {name: value for name, value in given.items() if value is not None}
-    summary = files.verify_file(
-        options.file,
-        Checker(options.profile, **flags),
-        gold=options.gold,
-        response=options.response,
-        against=options.against,
-        output=options.output,
-        examples=options.examples,
-        threads=options.threads,
-        progress=files.show_progress,
-    )
-    files.end_progress()
-    print(summary.table())
-    return int(options.fail_on_unreadable and bool(summary.unreadable))
+    with files.Progress() as progress:
+        summary = files.verify_file(
+            options.file,
+            Checker(options.profile, **flags),
+            gold=options.gold,
+            response=options.response,
+            against=options.against,
+            output=options.output,
+            examples=options.examples,
+            threads=options.threads,
+            progress=progress.show,
+        )
+    print(summary.table(), flush=True)
+    none_read = bool(summary.rows) and not summary.samples
+    return int(none_read or (options.fail_on_unreadable and bool(summary.unreadable)))
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ impl ParsedAnswer {
     }
 
     fn __str__(&self, py: Python<'_>) -> PyResult<String> {
-        run(py, || Ok(print::to_str(&self.parsed.arena, self.parsed.root)))
+        run(py, || Ok(print::to_sympy_str(&self.parsed.arena, self.parsed.root)))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

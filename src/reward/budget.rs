@@ -18,8 +18,10 @@ pub const MAX_MATRIX: usize = 1024;
 pub const MAX_BITS: usize = 1 << 16;
 /// Most terms of a sum or product that is added up term by term.
 pub const MAX_TERMS: u64 = 10_000;
+/// Work units for reading one text, whichever of its places are tried.
+pub const READ_WORK: u64 = 2_000_000;
 /// Work units for one comparison; a unit is roughly one operation on a machine word.
-pub const DEFAULT_WORK: u64 = 20_000_000;
+pub const DEFAULT_WORK: u64 = 4_000_000;
 
 /// Work left for one check. Every loop whose length the input decides charges it.
 #[derive(Debug, Clone)]

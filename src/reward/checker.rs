@@ -8,11 +8,11 @@ use rustc_hash::FxHashMap;
 
 use super::answer;
 use super::budget::{Budget, DEFAULT_WORK};
-use super::config::Reading;
+use super::config::{Reading, Target};
 use super::conventions::Conventions;
 use super::extract::{for_each_match, for_each_strict_match};
 use super::latex::Dialect;
-use super::read::{Answer, Candidate, read};
+use super::read::{Answer, Candidate, Source, read};
 use super::verbatim;
 use super::verdict::{Outcome, Reason, Rule};
 use crate::parallel;
@@ -67,9 +67,10 @@ impl Settings {
         ("free_chains", |settings| &mut settings.conventions.free_chains),
         ("words_have_values", |settings| &mut settings.conventions.words_have_values),
         ("extra_percent_sign", |settings| &mut settings.conventions.extra_percent_sign),
+        ("solution_golds", |settings| &mut settings.conventions.solution_golds),
+        ("answer_after_thinking", |settings| &mut settings.conventions.answer_after_thinking),
         ("prose_verbatim", |settings| &mut settings.conventions.prose_verbatim),
         ("bound_names", |settings| &mut settings.conventions.bound_names),
-        ("lowercase", |settings| &mut settings.dialect.lowercase),
         ("lenient", |settings| &mut settings.dialect.lenient),
         ("proper_mixed_numbers", |settings| &mut settings.dialect.proper_mixed_numbers),
         ("keep_bases", |settings| &mut settings.dialect.keep_bases),
@@ -84,9 +85,14 @@ impl Settings {
             Profile::MathVerify => (Dialect::MATH_VERIFY, Conventions::math_verify()),
             Profile::Strict => (Dialect::STRICT, Conventions::strict()),
         };
+        let mut reading_gold = Reading::default();
+        if profile == Profile::Strict {
+            // A number within a formula that can not be read is not the gold answer.
+            reading_gold.targets.retain(|target| matches!(target, Target::Latex(_)));
+        }
         Self {
             profile,
-            reading_gold: Reading::default(),
+            reading_gold,
             reading_pred: Reading::default(),
             dialect,
             conventions,
@@ -129,13 +135,21 @@ impl Checker {
 
     /// Reads a gold answer, which need not be delimited.
     pub fn parse_gold(&self, text: &str) -> Answer {
-        let delimited = match has_dollar(text) {
+        let solution = self.settings.conventions.solution_golds;
+        let stated = if solution { verbatim::stated_answer(text) } else { None };
+        let text = stated.as_deref().unwrap_or(text);
+        let prose = self.settings.conventions.prose_verbatim && verbatim::is_prose(text);
+        let mut delimited = match has_dollar(text) {
             true => Cow::Borrowed(text),
             false => Cow::Owned(format!("${text}$")),
         };
+        if self.settings.profile == Profile::Strict && delimited.contains('\n') {
+            // A gold that is one formula may take several lines.
+            delimited = Cow::Owned(delimited.replace('\n', " "));
+        }
         let mut answer =
             read(&delimited, &self.settings.reading_gold, for_each_match, self.settings.dialect);
-        if self.settings.conventions.prose_verbatim && verbatim::is_prose(text) {
+        if prose {
             answer.prose = Some(text.to_string());
         }
         answer
@@ -147,7 +161,17 @@ impl Checker {
             Profile::MathVerify => for_each_match,
             Profile::Strict => for_each_strict_match,
         };
-        let mut answer = read(text, &self.settings.reading_pred, places, self.settings.dialect);
+        let reading = &self.settings.reading_pred;
+        let mut answer = None;
+        if self.settings.conventions.answer_after_thinking
+            && let Some((_, said)) = text.rsplit_once("</think>")
+        {
+            // What was only thought counts if nothing is said afterwards.
+            let read = read(said, reading, places, self.settings.dialect);
+            answer = Some(read).filter(|answer| !answer.candidates.is_empty());
+        }
+        let mut answer =
+            answer.unwrap_or_else(|| read(text, reading, places, self.settings.dialect));
         if self.settings.conventions.prose_verbatim {
             let mut start = text.len().saturating_sub(verbatim::LONGEST);
             while !text.is_char_boundary(start) {
@@ -173,32 +197,41 @@ impl Checker {
             return (Outcome::NotEqual, Rule::Kind);
         }
         let mut best = None;
+        // One budget for all pairs of readings.
+        let mut budget = Budget::new(self.settings.work);
         for gold in &gold.candidates {
             for pred in &pred.candidates {
-                let found = match (gold, pred) {
+                match (gold, pred) {
                     (Candidate::Parsed(gold), Candidate::Parsed(pred)) => {
-                        let mut budget = Budget::new(self.settings.work);
-                        answer::compare(gold, pred, &self.settings.conventions, &mut budget)
+                        let conventions = &self.settings.conventions;
+                        let found = answer::compare(gold, pred, conventions, &mut budget);
+                        if found.0.is_equal() {
+                            return found;
+                        }
+                        best.get_or_insert(found);
                     }
                     (Candidate::Text(gold), Candidate::Text(pred)) => {
                         let (gold, pred) = (gold.trim(), pred.trim());
-                        (Outcome::from_bool(!gold.is_empty() && gold == pred), Rule::Text)
+                        if !gold.is_empty() && gold == pred {
+                            return (Outcome::Equal, Rule::Text);
+                        }
                     }
                     // What was understood is not compared with what was not.
-                    _ => continue,
-                };
-                match (found.0, best) {
-                    (Outcome::Equal, _) => return found,
-                    // That formulas are written differently says nothing, if they were understood.
-                    (_, Some((_, held))) if held != Rule::Text => {}
-                    _ => best = Some(found),
+                    _ => {}
                 }
             }
         }
-        best.unwrap_or_else(|| {
-            let reason = if gold.candidates.is_empty() { Reason::Gold } else { Reason::Response };
-            (Outcome::Unknown(reason), Rule::Text)
-        })
+        for gold in &gold.candidates {
+            let Candidate::Parsed(gold) = gold else { continue };
+            for words in &pred.words {
+                let conventions = &self.settings.conventions;
+                let found = answer::compare(gold, words, conventions, &mut budget);
+                if found.0.is_equal() {
+                    return found;
+                }
+            }
+        }
+        best.unwrap_or_else(|| (untold(gold, pred), Rule::Text))
     }
 
     /// As [`Self::outcome`], with what was looked at.
@@ -337,6 +370,21 @@ impl Checker {
             _ => verdict,
         }
     }
+}
+
+/// What is said where no two formulas could be compared, and no two texts are the same.
+fn untold(gold: &Answer, pred: &Answer) -> Outcome {
+    let choice = |answer: &Answer| answer.source == Some(Source::Choice);
+    if choice(gold) && choice(pred) {
+        // One of the strings asked for, but another one.
+        return Outcome::NotEqual;
+    }
+    let understood =
+        |answer: &Answer| answer.candidates.iter().any(|c| matches!(c, Candidate::Parsed(_)));
+    if !understood(gold) && !choice(gold) {
+        return Outcome::Unknown(Reason::Gold);
+    }
+    Outcome::Unknown(pred.reason.unwrap_or(Reason::Response))
 }
 
 /// Whether a text has a dollar sign that is not escaped.

@@ -73,6 +73,8 @@ pub enum Boxed {
     All,
     /// The last, with those just before it that belong to it.
     Last,
+    /// As [`Boxed::Last`], but not those of an earlier sentence, which may well be taken back in it.
+    LastSentence,
     /// Boxes are left as they are.
     None,
 }

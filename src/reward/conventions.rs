@@ -36,7 +36,7 @@ pub struct Conventions {
     /// zero; only with `numeric_shortcut`. Default 15.
     pub numeric_precision: u32,
     /// A predicted relation may answer a set: `1 < x < 2` for `(1, 2)`. The converse is always
-    /// allowed. Default false for Math-Verify, true for strict, as both say the same.
+    /// allowed. Default false: who asks for a set wants one.
     pub allow_set_relation_comp: bool,
     /// How decimals are compared.
     pub decimals: Decimals,
@@ -68,6 +68,10 @@ pub struct Conventions {
     /// Words with a meaning are taken at it: "no solution" is ∅, "all real numbers" is ℝ,
     /// "forty-two" is 42.
     pub words_have_values: bool,
+    /// Of a response with `</think>`, only what follows the last one is read, if an answer is there.
+    pub answer_after_thinking: bool,
+    /// A gold that is a whole solution stands for the answer in its last box, or after `####`.
+    pub solution_golds: bool,
     /// A gold answer that is a sentence or several formulas is given by a response that ends with
     /// the same words, however little of it can be parsed.
     pub prose_verbatim: bool,
@@ -95,6 +99,8 @@ impl Conventions {
             numeric_equations_alike: true,
             free_chains: false,
             words_have_values: false,
+            answer_after_thinking: false,
+            solution_golds: false,
             prose_verbatim: false,
             bound_names: false,
         }
@@ -106,7 +112,7 @@ impl Conventions {
             strict_variables: true,
             float_rounding: 6,
             numeric_precision: 15,
-            allow_set_relation_comp: true,
+            allow_set_relation_comp: false,
             decimals: Decimals::Digits,
             letter_case: LetterCase::Respelled,
             numeric_shortcut: false,
@@ -119,6 +125,8 @@ impl Conventions {
             numeric_equations_alike: false,
             free_chains: true,
             words_have_values: true,
+            answer_after_thinking: true,
+            solution_golds: true,
             prose_verbatim: true,
             bound_names: true,
         }

@@ -15,6 +15,7 @@ pub mod expr;
 pub mod extract;
 pub mod latex;
 pub mod normalize;
+mod phrase;
 pub mod plain;
 pub mod print;
 pub mod read;

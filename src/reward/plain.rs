@@ -137,6 +137,7 @@ impl Reader<'_> {
                 self.skip(1);
                 Ok(inside)
             }
+            _ if self.arena.len() > MAX_NODES => Err(Reason::TooLarge),
             Some(b'0'..=b'9' | b'.') => self.literal(),
             _ => Err(Reason::Syntax),
         }

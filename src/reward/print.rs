@@ -11,8 +11,26 @@ use super::expr::{Arena, Binder, Constant, Function, Id, Node, Relation};
 
 /// Longest text of one expression, in bytes. Whatever would be longer ends in dots.
 const MAX_TEXT: usize = 1 << 16;
+/// Longest text of all parts of an expression together; beyond it each part's is short.
+const MAX_TOTAL: usize = 1 << 21;
+/// Length of those.
+const SHORT_TEXT: usize = 64;
 /// Decimals with more bits than this are written as fractions.
 const MAX_DECIMAL_BITS: usize = 2048;
+
+/// Functions that sympy writes before others, in its order.
+const FUNCTIONS_FIRST: [Function; 10] = [
+    Function::Exp,
+    Function::Log,
+    Function::Sin,
+    Function::Cos,
+    Function::Tan,
+    Function::Cot,
+    Function::Sinh,
+    Function::Cosh,
+    Function::Tanh,
+    Function::Conjugate,
+];
 
 /// How tightly text holds together, by sympy's numbers.
 const RELATIONAL: u16 = 35;
@@ -21,9 +39,21 @@ const MUL: u16 = 50;
 const POW: u16 = 60;
 const ATOM: u16 = 1000;
 
-/// The expression as sympy's `str` writes it, terms and factors in sympy's order.
+/// The expression as people write it, terms and factors in sympy's order.
 pub fn to_str(arena: &Arena, root: Id) -> String {
-    Printer::new(arena, root, Style::Str).print(root)
+    Printer::new(arena, root, Style::Plain).print(root)
+}
+
+/// The expression as sympy's `str` writes what Math-Verify makes of it: with products as they were
+/// written, `-1*2*x`, and 15 digits of a decimal.
+pub fn to_sympy_str(arena: &Arena, root: Id) -> String {
+    match arena.node(root) {
+        Node::Number(number) if arena.number(number).decimal => {
+            float(&arena.number(number).value, false)
+        }
+        Node::Matrix { .. } => Printer::new(arena, root, Style::SympyMatrix).print(root),
+        _ => Printer::new(arena, root, Style::Sympy).print(root),
+    }
 }
 
 /// The expression's structure as sympy's `srepr` writes it. Two expressions with the same text are
@@ -45,7 +75,10 @@ pub fn integer(arena: &Arena, root: Id) -> Option<IBig> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Style {
-    Str,
+    Plain,
+    Sympy,
+    /// Of a matrix, which sympy writes differently when it is all there is.
+    SympyMatrix,
     Structure,
 }
 
@@ -72,7 +105,7 @@ impl<'a> Printer<'a> {
         needed[root.index()] = true;
         for id in arena.ids().rev() {
             if needed[id.index()] {
-                let of_node = flattened(arena, id);
+                let of_node = flattened(arena, id, style);
                 of_node.iter().for_each(|part| needed[part.index()] = true);
                 parts[id.index()] = Some(of_node);
             }
@@ -82,18 +115,22 @@ impl<'a> Printer<'a> {
     }
 
     fn print(mut self, root: Id) -> String {
+        let mut total = 0;
         for id in self.arena.ids() {
             let Some(parts) = self.parts[id.index()].take() else { continue };
             self.values[id.index()] = self.value(id, &parts);
             let mut piece = match self.style {
-                Style::Str => self.piece(id, &parts),
                 Style::Structure => Piece { text: self.structure(id, &parts), precedence: ATOM },
+                _ => self.piece(id, &parts),
             };
-            if piece.text.len() > MAX_TEXT {
-                let end = (0..=MAX_TEXT).rev().find(|&at| piece.text.is_char_boundary(at));
+            let longest = if total > MAX_TOTAL { SHORT_TEXT } else { MAX_TEXT };
+            if piece.text.len() > longest {
+                let end = (0..=longest).rev().find(|&at| piece.text.is_char_boundary(at));
                 piece.text.truncate(end.unwrap_or(0));
                 piece.text.push_str("...");
+                piece.text.shrink_to_fit();
             }
+            total += piece.text.len();
             self.pieces[id.index()] = piece;
             self.parts[id.index()] = Some(parts);
         }
@@ -176,19 +213,63 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Sympy's order of arguments: numbers by value, then symbols, then the rest, by text.
+    /// Sympy's order of arguments: numbers by value, then symbols, then the rest by kind, by what
+    /// they are made of, and by text.
     fn sorted(&self, parts: &[Id]) -> Vec<Id> {
         let mut sorted = parts.to_vec();
-        sorted.sort_by(|&a, &b| match (self.known(a), self.known(b)) {
-            (Some(a), Some(b)) => a.cmp(b),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => {
-                let key = |id| (self.rank(id), self.text(self.base(id)), self.text(id));
-                key(a).cmp(&key(b))
-            }
+        sorted.sort_by(|&a, &b| {
+            self.by_value(a, b).unwrap_or_else(|| {
+                let class = |id| (self.rank(id), self.class(id));
+                let text = |id| (self.text(self.base(id)), self.text(id));
+                let elements = || {
+                    let order = self.by_elements(a, b).or_else(|| self.by_number(a, b));
+                    order.unwrap_or(Ordering::Equal)
+                };
+                class(a).cmp(&class(b)).then_with(elements).then_with(|| text(a).cmp(&text(b)))
+            })
         });
         sorted
+    }
+
+    /// The order of two things of which one is a number at least, or infinite.
+    fn by_value(&self, a: Id, b: Id) -> Option<Ordering> {
+        let infinite = |id| match self.arena.node(id) {
+            Node::Constant(Constant::Infinity) => 1,
+            Node::Constant(Constant::NegativeInfinity) => -1,
+            _ => 0,
+        };
+        match (self.known(a), self.known(b)) {
+            (Some(a), Some(b)) => Some(a.cmp(b)),
+            _ if infinite(a) != infinite(b) => Some(infinite(a).cmp(&infinite(b))),
+            (Some(_), None) => Some(Ordering::Less),
+            (None, Some(_)) => Some(Ordering::Greater),
+            (None, None) => None,
+        }
+    }
+
+    /// The order of two tuples or two intervals: the shorter first, then by the first elements that
+    /// differ.
+    fn by_elements(&self, a: Id, b: Id) -> Option<Ordering> {
+        let ordered = |id| matches!(self.arena.node(id), Node::Tuple(_) | Node::Interval { .. });
+        let (true, true) = (ordered(a), ordered(b)) else { return None };
+        let (ours, theirs) = (self.parts[a.index()].as_ref()?, self.parts[b.index()].as_ref()?);
+        let of = |(&a, &b)| self.by_value(a, b).unwrap_or_else(|| self.text(a).cmp(self.text(b)));
+        let elements = ours.iter().zip(theirs).map(of).find(|order| order.is_ne());
+        Some(ours.len().cmp(&theirs.len()).then(elements.unwrap_or(Ordering::Equal)))
+    }
+
+    /// The order of x + 1 and x + 2.
+    fn by_number(&self, a: Id, b: Id) -> Option<Ordering> {
+        let split = |id: Id| match (self.arena.node(id), self.parts[id.index()].as_deref()?) {
+            (Node::Add(_), &[a, b]) => match (self.known(a), self.known(b)) {
+                (Some(number), None) => Some((number, self.text(b))),
+                (None, Some(number)) => Some((number, self.text(a))),
+                _ => None,
+            },
+            _ => None,
+        };
+        let ((ours, rest), (theirs, other)) = (split(a)?, split(b)?);
+        (rest == other).then(|| ours.cmp(theirs))
     }
 
     fn distinct(&self, parts: &[Id]) -> Vec<Id> {
@@ -210,10 +291,37 @@ impl<'a> Printer<'a> {
             Node::Symbol(_) => 2,
             Node::Mul(_) => 3,
             Node::Add(_) => 4,
+            Node::Pow(base, _) if self.is_natural(base) => 6,
             Node::Pow(..) => 5,
             Node::Apply(..) | Node::Call(..) => 6,
             _ => 7,
         }
+    }
+
+    /// What orders functions, and things that are no numbers, before their text does.
+    fn class(&self, id: Id) -> (u8, &'static str) {
+        match self.arena.node(self.base(id)) {
+            Node::Pow(base, _) if self.is_natural(base) => (1, ""),
+            Node::Apply(function, _) => {
+                let place = FUNCTIONS_FIRST.iter().position(|&first| first == function);
+                (1 + place.unwrap_or(FUNCTIONS_FIRST.len()) as u8, "")
+            }
+            Node::Set(_) => (0, "FiniteSet"),
+            Node::Interval { .. } => (0, "Interval"),
+            Node::Tuple(_) => (0, "Tuple"),
+            Node::Relation(Relation::Eq, ..) => (0, "Equality"),
+            _ => (0, ""),
+        }
+    }
+
+    fn is_infinite(&self, id: Id) -> bool {
+        let constant = self.arena.node(id);
+        constant == Node::Constant(Constant::Infinity)
+            || constant == Node::Constant(Constant::NegativeInfinity)
+    }
+
+    fn is_natural(&self, id: Id) -> bool {
+        matches!(self.arena.node(id), Node::Constant(Constant::E))
     }
 
     fn piece(&self, id: Id, parts: &[Id]) -> Piece {
@@ -231,7 +339,11 @@ impl<'a> Printer<'a> {
             Node::Number(number) => {
                 let value = &self.arena.number(number).value;
                 let precedence = if value.is_negative() { ADD } else { ATOM };
-                Piece { text: decimal(value), precedence }
+                let text = match self.style {
+                    Style::Plain => decimal(value),
+                    _ => float(value, true),
+                };
+                Piece { text, precedence }
             }
             Node::Constant(Constant::NegativeInfinity) => {
                 Piece { text: "-oo".to_string(), precedence: ADD }
@@ -239,6 +351,7 @@ impl<'a> Printer<'a> {
             Node::Constant(constant) => atom(constant.name().to_string()),
             Node::Symbol(name) => atom(self.arena.name(name).to_string()),
             Node::Add(_) => self.sum(parts),
+            Node::Mul(_) if self.as_written(parts) => self.written_product(parts),
             Node::Mul(_) => self.product(parts),
             Node::Pow(base, exponent) => self.power(base, exponent),
             Node::Apply(function @ (Function::Max | Function::Min), _) => {
@@ -251,6 +364,9 @@ impl<'a> Printer<'a> {
             }
             Node::Bind(binder, _) => self.bound(binder, parts),
             Node::Matrix { columns, .. } => {
+                if self.style == Style::Sympy {
+                    return atom(format!("Matrix([{}])", self.table(parts, columns as usize)));
+                }
                 let rows = parts.chunks(columns.max(1) as usize);
                 let rows: Vec<String> = rows.map(|row| format!("[{}]", self.list(row))).collect();
                 atom(format!("Matrix([{}])", rows.join(", ")))
@@ -261,7 +377,15 @@ impl<'a> Printer<'a> {
             }
             Node::Tuple(_) if parts.len() == 1 => atom(format!("({},)", self.list(parts))),
             Node::Tuple(_) => join("", parts),
-            Node::Interval { low_open, high_open, .. } => {
+            Node::Interval { low, high, low_open, high_open } => {
+                // Infinite ends are always open, and sympy does not say so where nothing else is.
+                let sympy = self.style != Style::Plain;
+                let low_said = low_open && !(sympy && self.is_infinite(low));
+                let high_said = high_open && !(sympy && self.is_infinite(high));
+                let (low_open, high_open) = match low_said || high_said {
+                    true => (low_open, high_open),
+                    false => (false, false),
+                };
                 let name = match (low_open, high_open) {
                     (false, false) => "Interval",
                     (true, true) => "Interval.open",
@@ -305,6 +429,7 @@ impl<'a> Printer<'a> {
             && number.coefficient.is_positive()
             && multiple.factors == 1
             && multiple.coefficient.is_negative()
+            && !(self.style != Style::Plain && multiple.numbers > 1)
         {
             terms.swap(0, 1);
         }
@@ -335,10 +460,16 @@ impl<'a> Printer<'a> {
             (Node::Mul(_), Some(parts)) => &parts[..],
             _ => &single[..],
         };
-        let mut monomial =
-            Monomial { powers: Vec::new(), imaginary: false, coefficient: RBig::ONE, factors: 0 };
+        let mut monomial = Monomial {
+            powers: Vec::new(),
+            imaginary: false,
+            coefficient: RBig::ONE,
+            factors: 0,
+            numbers: 0,
+        };
         for &factor in factors {
             if let Some(value) = self.known(factor) {
+                monomial.numbers += 1;
                 // Its place does not matter as much as the work of multiplying whole pages.
                 if monomial.coefficient.numerator().bit_len() < MAX_DECIMAL_BITS {
                     monomial.coefficient *= value;
@@ -360,7 +491,21 @@ impl<'a> Printer<'a> {
                 monomial.coefficient *= size;
             } else if !matches!(self.arena.node(base), Node::Number(_) | Node::Constant(_)) {
                 // Constants are no variables: π x is of the first degree.
-                monomial.powers.push(((self.rank(base), self.text(base)), exponent));
+                let class = (self.rank(base), self.class(base).0);
+                let (base, exponent) = match self.arena.node(base) {
+                    // exp(−2t) is exp(t) to the minus second.
+                    Node::Pow(e, of) if self.is_natural(e) => {
+                        let (times, rest) = leading_integer(self.text(of));
+                        (rest, exponent * times)
+                    }
+                    Node::Apply(Function::Exp, of) if of.len() == 1 => {
+                        let of = self.arena.kids(of).first().map_or("", |&of| self.text(of));
+                        let (times, rest) = leading_integer(of);
+                        (rest, exponent * times)
+                    }
+                    _ => (self.text(base), exponent),
+                };
+                monomial.powers.push(((class, base), exponent));
             }
         }
         monomial.powers.sort();
@@ -418,6 +563,25 @@ impl<'a> Printer<'a> {
             _ => sign,
         };
         let sign = if coefficient.is_negative() { "-" } else { "" };
+        // Sympy takes a sign out by calculating, after which nothing is as it was written.
+        let calculated = self.style == Style::Plain || !sign.is_empty();
+        let opened: Vec<Id>;
+        let parts = match calculated && self.style != Style::Plain {
+            true => {
+                let within = |&part: &Id| match self.arena.node(part) {
+                    Node::Mul(_) if self.known(part).is_none() => {
+                        flattened(self.arena, part, Style::Plain)
+                    }
+                    _ => vec![part],
+                };
+                opened = parts.iter().flat_map(within).collect();
+                if opened.len() > parts.len() {
+                    return self.product(&opened);
+                }
+                &opened[..]
+            }
+            false => parts,
+        };
         let (mut above, mut below): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         match numbers[..] {
             [] => {}
@@ -430,7 +594,8 @@ impl<'a> Printer<'a> {
                     below.push(size.denominator().to_string());
                 }
             }
-            [_] => above.push(decimal(&coefficient.abs())),
+            [_] if self.style == Style::Plain => above.push(decimal(&coefficient.abs())),
+            [_] => above.push(float(&coefficient.abs(), true)),
             _ => {
                 for &number in &numbers {
                     above.push(self.within(number, MUL));
@@ -443,8 +608,13 @@ impl<'a> Printer<'a> {
             match self.arena.node(part) {
                 Node::Pow(base, exponent) if self.is_divisor(base, exponent) => {
                     let size = self.known(exponent).map(|value| value.clone().abs());
+                    let compound = matches!(self.arena.node(base), Node::Mul(_) | Node::Pow(..));
                     match size {
                         Some(size) if !size.is_one() => below.push(self.raised(base, &size)),
+                        // Sympy brackets these twice.
+                        _ if compound && !calculated => {
+                            below.push(format!("({})", self.within(base, MUL)));
+                        }
                         _ => below.push(self.within(base, MUL)),
                     }
                 }
@@ -464,6 +634,77 @@ impl<'a> Printer<'a> {
         };
         let precedence = if sign.is_empty() { MUL } else { ADD };
         Piece { text, precedence }
+    }
+
+    /// Whether sympy would have combined numbers if it were not told to leave a product as written.
+    fn as_written(&self, parts: &[Id]) -> bool {
+        let number = |id: Id| match self.arena.node(id) {
+            Node::Pow(base, exponent) => {
+                [base, exponent].iter().all(|&id| self.exact(id).is_some_and(RBig::is_int))
+            }
+            _ => self.known(id).is_some(),
+        };
+        let one = |id: &Id| self.exact(*id).is_some_and(RBig::is_one);
+        self.style != Style::Plain
+            && (parts.first().is_some_and(one) || parts.iter().skip(1).any(|&id| number(id)))
+    }
+
+    /// A product with its factors in the order written.
+    fn written_product(&self, parts: &[Id]) -> Piece {
+        let sum = |&id: &Id| matches!(self.arena.node(id), Node::Add(_));
+        let negative = parts.first().is_some_and(|id| !sum(id) && self.text(*id).starts_with('-'));
+        let level = if negative { ADD } else { MUL };
+        let (mut above, mut below): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for &part in parts {
+            match self.arena.node(part) {
+                Node::Pow(base, exponent) if self.is_divisor(base, exponent) => {
+                    let size = self.known(exponent).map(|value| value.clone().abs());
+                    match size {
+                        Some(size) if !size.is_one() => below.push(self.raised(base, &size)),
+                        _ => below.push(self.within(base, level)),
+                    }
+                }
+                // The sign of the first needs no brackets.
+                _ if above.is_empty() && negative => above.push(self.text(part).to_string()),
+                _ => above.push(self.within(part, level)),
+            }
+        }
+        if above.is_empty() {
+            above.push("1".to_string());
+        }
+        let above = above.join("*");
+        let text = match &below[..] {
+            [] => above,
+            [one] => format!("{above}/{one}"),
+            _ => format!("{above}/({})", below.join("*")),
+        };
+        Piece { text, precedence: level }
+    }
+
+    /// The rows of a matrix within something, one a line, columns flush right.
+    fn table(&self, parts: &[Id], columns: usize) -> String {
+        let columns = columns.max(1);
+        let mut widths = vec![0; columns];
+        for (index, &part) in parts.iter().enumerate() {
+            let width = &mut widths[index % columns];
+            *width = (*width).max(self.text(part).chars().count());
+        }
+        let mut text = String::new();
+        for (number, row) in parts.chunks(columns).enumerate() {
+            if text.len() > MAX_TEXT {
+                break;
+            }
+            text.push_str(match number {
+                0 if parts.len() > columns => "\n",
+                0 => "",
+                _ => ",\n",
+            });
+            let cells = row.iter().zip(&widths);
+            let cells: Vec<String> =
+                cells.map(|(&id, &width)| format!("{:>width$}", self.text(id))).collect();
+            text.push_str(&format!("[{}]", cells.join(", ")));
+        }
+        text
     }
 
     fn is_minus_one(&self, id: Id) -> bool {
@@ -513,7 +754,10 @@ impl<'a> Printer<'a> {
     fn bound(&self, binder: Binder, parts: &[Id]) -> Piece {
         let text = match (binder, parts) {
             (Binder::Limit | Binder::LimitLeft | Binder::LimitRight, _) => {
+                let at = parts.last().map(|&at| self.arena.node(at));
                 let direction = match binder {
+                    _ if at == Some(Node::Constant(Constant::Infinity)) => "-",
+                    _ if at == Some(Node::Constant(Constant::NegativeInfinity)) => "+",
                     Binder::LimitLeft => "-",
                     Binder::LimitRight => "+",
                     _ => "+-",
@@ -585,15 +829,20 @@ impl<'a> Printer<'a> {
     }
 }
 
+/// Kind and text of what is raised to a power, in sympy's order.
+type Base<'a> = ((u8, u8), &'a str);
+
 /// A term of a sum, as far as its place in the sum depends on it.
 struct Monomial<'a> {
-    /// Base, with what orders bases, and exponent.
-    powers: Vec<((u8, &'a str), RBig)>,
+    /// Base and exponent.
+    powers: Vec<(Base<'a>, RBig)>,
     imaginary: bool,
     /// Roughly, if there are constants and roots among the factors.
     coefficient: RBig,
     /// How many factors there are besides numbers.
     factors: usize,
+    /// How many factors are numbers.
+    numbers: usize,
 }
 
 /// Lexicographic by the exponents of the bases in order, the greatest first; then by coefficient.
@@ -620,29 +869,108 @@ fn compare(a: &Monomial<'_>, b: &Monomial<'_>) -> Ordering {
     a.imaginary.cmp(&b.imaginary).then_with(|| a.coefficient.cmp(&b.coefficient))
 }
 
-/// What a node is made of. Sums in sums and products in products are opened up.
-fn flattened(arena: &Arena, id: Id) -> Vec<Id> {
+/// What a node is made of. Sums in sums and products in products are opened up; a product above a
+/// fraction line only by those who write plainly.
+fn flattened(arena: &Arena, id: Id, style: Style) -> Vec<Id> {
     let same = |part: Id| {
         matches!(
             (arena.node(id), arena.node(part)),
             (Node::Add(_), Node::Add(_)) | (Node::Mul(_), Node::Mul(_))
         )
     };
+    let closed =
+        |id: Id| matches!(style, Style::Sympy | Style::SympyMatrix) && is_fraction(arena, id);
+    // Each with whether it may be opened.
+    let children = |id: Id| {
+        let mut children: Vec<(Id, bool)> = arena.children(id).map(|kid| (kid, true)).collect();
+        if closed(id) {
+            children.iter_mut().for_each(|(_, open)| *open = false);
+        }
+        children.reverse();
+        children
+    };
+    let number = |id: &Id| matches!(arena.node(*id), Node::Number(_));
+    let rational = |id: Id| match arena.node(id) {
+        Node::Mul(kids) if closed(id) => match arena.kids(kids) {
+            [above, below] => {
+                number(above) && matches!(arena.node(*below), Node::Pow(base, _) if number(&base))
+            }
+            _ => false,
+        },
+        _ => false,
+    };
     let (mut parts, mut opened) = (Vec::new(), 0);
-    let mut waiting: Vec<Id> = arena.children(id).collect();
-    waiting.reverse();
-    while let Some(part) = waiting.pop() {
+    let mut waiting = children(id);
+    while let Some((part, open)) = waiting.pop() {
         // Shared nodes could make this endless; past the limit they stay closed.
-        if same(part) && opened < MAX_NODES {
-            let start = waiting.len();
-            waiting.extend(arena.children(part));
-            opened += 1 + waiting.len() - start;
-            waiting[start..].reverse();
+        if open && same(part) && opened < MAX_NODES && !rational(part) {
+            let inner = children(part);
+            opened += 1 + inner.len();
+            waiting.extend(inner);
         } else {
             parts.push(part);
         }
     }
     parts
+}
+
+/// Whether a product is a quotient as written: a/b.
+fn is_fraction(arena: &Arena, id: Id) -> bool {
+    let Node::Mul(kids) = arena.node(id) else { return false };
+    let [_, below] = arena.kids(kids) else { return false };
+    matches!(arena.node(*below), Node::Pow(_, exponent) if arena.is_minus_one(exponent))
+}
+
+/// −2 and `t` of `-2*t`; 1 and all of it if there is no such factor.
+fn leading_integer(text: &str) -> (RBig, &str) {
+    let (negative, size) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let digits = size.bytes().take_while(u8::is_ascii_digit).count();
+    let number = size.get(..digits).and_then(|digits| digits.parse::<u64>().ok());
+    let (value, rest) = match (number, size.get(digits..).and_then(|rest| rest.strip_prefix('*'))) {
+        (Some(number), Some(rest)) => (RBig::from(number), rest),
+        // A sum may begin with a sign that is not all of it.
+        _ if size.contains(' ') => return (RBig::ONE, text),
+        _ => (RBig::ONE, size),
+    };
+    (if negative { -value } else { value }, rest)
+}
+
+/// A decimal as sympy writes it: to 15 significant digits, or as many as there are if more, with or
+/// without the zeros at the end; with an exponent if it is tiny.
+fn float(value: &RBig, strip: bool) -> String {
+    let plain = decimal(value);
+    if plain.contains('/') {
+        return plain;
+    }
+    let (sign, size) = match plain.strip_prefix('-') {
+        Some(size) => ("-", size),
+        None => ("", plain.as_str()),
+    };
+    let (whole, fraction) = size.split_once('.').unwrap_or((size, ""));
+    let digits = format!("{whole}{}", if fraction == "0" { "" } else { fraction });
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return "0.0".to_string();
+    }
+    let precision = significant.len().max(15);
+    // Of the first significant digit.
+    let exponent = whole.len() as i64 - 1 - (digits.len() - significant.len()) as i64;
+    let padded = format!("{significant:0<precision$}");
+    let (mut mantissa, suffix) = if exponent <= -5 {
+        (format!("{}.{}", &padded[..1], &padded[1..]), format!("e{exponent}"))
+    } else if exponent < 0 {
+        (format!("0.{}{padded}", "0".repeat((-1 - exponent) as usize)), String::new())
+    } else {
+        let point = (exponent as usize + 1).min(padded.len());
+        (format!("{}.{}", &padded[..point], &padded[point..]), String::new())
+    };
+    if strip {
+        mantissa.truncate(mantissa.trim_end_matches('0').len());
+        if mantissa.ends_with('.') {
+            mantissa.push('0');
+        }
+    }
+    format!("{sign}{mantissa}{suffix}")
 }
 
 /// A terminating decimal in digits, with a decimal point; anything else as a fraction.
@@ -733,6 +1061,46 @@ mod tests {
             ("symbol:a number:1 tuple::0,1", "(a, 1)"),
         ] {
             assert_eq!(printed(nodes).0, expected, "{nodes}");
+        }
+    }
+
+    /// What sympy 1.14 prints of what Math-Verify 0.9 makes of these.
+    #[test]
+    fn as_math_verify_has_it() {
+        use crate::reward::latex::{Dialect, parse};
+        for (latex, expected) in [
+            ("0.5", "0.500000000000000"),
+            ("-24.40", "-24.4000000000000"),
+            ("0.00001", "1.00000000000000e-5"),
+            ("0.0", "0.0"),
+            ("0.5x", "0.5*x"),
+            ("4-2x", "-1*2*x + 4"),
+            ("1-x", "1 - x"),
+            ("x^2-3x+1", "x**2 - 1*3*x + 1"),
+            ("\\frac{2\\pi}{3}", "(2*pi)/3"),
+            ("-\\frac{2\\pi}{3}", "-1*2*pi/3"),
+            ("-\\frac{\\sqrt{3}}{2}", "-1*sqrt(3)/2"),
+            ("\\frac{8-4x}{5}", "(-1*4*x + 8)/5"),
+            ("\\frac{-1+\\sqrt{5}}{4}", "(-1 + sqrt(5))/4"),
+            ("-\\frac{2}{3}x", "-1*2/3*x"),
+            ("x\\frac{1}{2}", "x*(1/2)"),
+            ("\\frac{7}{8(k+3)}", "7/((8*(k + 3)))"),
+            ("\\frac{1}{x(x+1)}", "1/(x*(x + 1))"),
+            ("\\frac{a}{x^2}", "a/(x**2)"),
+            ("-\\frac{1}{x}", "-1*1/x"),
+            ("2^3x", "2**3*x"),
+            ("(x+1)(x-1)", "(x - 1)*(x + 1)"),
+            ("\\cos x\\sin x", "sin(x)*cos(x)"),
+            ("[2,\\infty)", "Interval(2, oo)"),
+            ("(-\\infty,2)", "Interval.open(-oo, 2)"),
+            ("(-\\infty,\\infty)", "Interval(-oo, oo)"),
+            ("(-\\infty,2]", "Interval(-oo, 2)"),
+            ("(13,2,-2),(3,2,3)", "{(3, 2, 3), (13, 2, -2)}"),
+            ("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "Matrix([[1, 2], [3, 4]])"),
+            ("A=\\begin{pmatrix}1&-2\\\\3&4\\end{pmatrix}", "Eq(a, Matrix([\n[1, -2],\n[3,  4]]))"),
+        ] {
+            let parsed = parse(latex, Dialect::MATH_VERIFY).unwrap();
+            assert_eq!(to_sympy_str(&parsed.arena, parsed.root), expected, "{latex}");
         }
     }
 

@@ -1,8 +1,22 @@
 //! Gold answers that are sentences, or several formulas: no parser reads them, but a response that
 //! ends with the very words gives them.
 
+use std::borrow::Cow;
+
+use super::config::Boxed;
+use super::normalize::boxed_content;
+
 /// Longest gold answer that is looked for, in bytes of the response's end.
 pub const LONGEST: usize = 4096;
+
+/// The answer that a whole solution states: after `####`, as GSM8K has it, or in its last box.
+pub fn stated_answer(solution: &str) -> Option<Cow<'_, str>> {
+    if let Some((_, answer)) = solution.rsplit_once("####") {
+        return Some(Cow::Borrowed(answer.trim()));
+    }
+    let boxed = solution.contains("\\boxed") || solution.contains("\\fbox");
+    boxed.then(|| boxed_content(solution, Boxed::LastSentence))
+}
 
 /// Whether a gold answer is more than one formula: prose around mathematics, or several pieces.
 pub fn is_prose(gold: &str) -> bool {

@@ -5,11 +5,14 @@ use std::str::FromStr;
 use dashu_int::{IBig, UBig};
 use dashu_ratio::RBig;
 
-use super::budget::{MAX_EXPRESSION, MAX_MATRIX, MAX_NODES};
+use super::budget::{MAX_DEPTH, MAX_EXPRESSION, MAX_MATRIX, MAX_NODES};
 use super::expr::{Arena, Binder, Constant, Function, Id, Kids, Node, Number, NumberSet, Relation};
 
 /// A node: its kind, what else it says, and the places of its children, which precede it.
 pub type WireNode = (String, String, Vec<u32>);
+
+/// Most children of all nodes together: a chain of relations repeats its links.
+const MAX_PARTS: usize = 1 << 20;
 
 /// What can be found by its name.
 trait Named: Copy + 'static {
@@ -139,12 +142,22 @@ fn describe(arena: &Arena, node: Node) -> (&'static str, String) {
 
 /// The expression that such a list describes, or nothing if it describes none.
 pub fn from_wire(nodes: &[WireNode]) -> Option<(Arena, Id)> {
-    if nodes.len() > MAX_NODES {
+    // A little more than the parser makes before it looks.
+    let parts: usize = nodes.iter().map(|(_, _, kids)| kids.len()).sum();
+    if nodes.len() > 2 * MAX_NODES || parts > MAX_PARTS {
         return None;
     }
     let mut arena = Arena::new();
     let mut ids: Vec<Id> = Vec::with_capacity(nodes.len());
+    // Evaluation recurses from binder to binder.
+    let mut binders: Vec<usize> = Vec::with_capacity(nodes.len());
     for (kind, data, kids) in nodes {
+        let below = kids.iter().filter_map(|&kid| binders.get(kid as usize)).max();
+        let depth = below.map_or(0, |&depth| depth) + usize::from(kind == "bind");
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        binders.push(depth);
         let kids: Vec<Id> =
             kids.iter().map(|&kid| ids.get(kid as usize).copied()).collect::<Option<_>>()?;
         ids.push(build(&mut arena, kind, data, &kids)?);
@@ -345,7 +358,7 @@ mod tests {
             vec![node("symbol", "x", &[]), node("matrix", "2x1", &[0])],
             vec![node("symbol", "x", &[]), node("matrix", "4294967295x4294967295", &[0])],
             vec![node("symbol", "x", &[]), node("interval", "]]", &[0, 0])],
-            vec![node("symbol", "x", &[]); MAX_NODES + 1],
+            vec![node("symbol", "x", &[]); 2 * MAX_NODES + 1],
         ] {
             assert!(from_wire(&bad).is_none(), "{bad:?}");
         }

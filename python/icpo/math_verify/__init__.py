@@ -2,8 +2,9 @@
 
 Replace ``from math_verify import parse, verify`` by ``from icpo.math_verify import parse, verify``.
 Signatures and conventions are those of math-verify 0.9; `parse` returns `icpo.reward.ParsedAnswer`
-objects, which print, compare and calculate like the sympy objects they stand for. Timeouts are
-accepted and not needed: no signal is used, so any thread may call.
+objects, which print and compare like the sympy objects they stand for, and calculate like them
+where sympy is installed. Timeouts are accepted and not needed: no signal is used, so any thread may
+call. docs/checker.md lists the verdicts that differ.
 """
 
 from icpo.math_verify.grader import verify

@@ -24,16 +24,23 @@ class Verdict:
 
     #: ``equal``, ``not_equal``, or ``unknown`` if it could not be told.
     outcome: str
-    #: Why it could not be told: ``gold`` or ``response`` (no answer to be read there), ``budget``,
-    #: ``too_large``, ``undecided``, ``undefined``; None otherwise.
+    #: Why it could not be told; None if it could.
+    #:
+    #: - ``gold``, ``response``: no answer could be read there. ``gold`` also stands for a gold
+    #:   answer in prose that the response does not repeat.
+    #: - ``budget``: the setting ``work`` was used up.
+    #: - ``too_large``: nested deeper than comparison follows.
+    #: - ``undecided``: nothing proves or refutes it.
+    #: - ``undefined``: one has no value, such as 1/0.
     reason: str | None
-    #: The rule that decided.
+    #: The rule that decided: ``identical``, ``exact``, ``decimal``, ``finite_set``, ``relation``
+    #: and so on.
     rule: str
-    #: The text that the response's answer was read from.
+    #: The text that the response's answer was read from; None if there is none.
     extracted: str | None
-    #: The gold answer as it was read.
+    #: The gold answer as it was read, in sympy's notation; None if it could not be.
     gold: str | None
-    #: The response's answer as it was read.
+    #: The response's answer likewise.
     pred: str | None
 
     @property
@@ -51,11 +58,17 @@ class Checker:
 
     ``strict`` accepts only what a response presents as its answer and what is true;
     ``math_verify`` gives Math-Verify's verdicts. Keyword arguments change single conventions;
-    `settings` lists them. A checker never changes: threads may share it, and it can be pickled,
-    compared, and used as a key.
+    `settings` lists them, docs/checker.md explains them. A checker never changes: threads may
+    share it, and it can be pickled, compared, and used as a key.
 
-    >>> Checker("math_verify").verify("42", r"The answer is \\boxed{42}.")
+    A gold answer is an answer, not a solution: LaTeX with or without ``$``, a number, or words. A
+    response is text of any length.
+
+    >>> checker = Checker("math_verify", float_rounding=3)
+    >>> checker.verify(r"\\frac{1}{3}", r"The answer is \\boxed{0.333}.")
     True
+    >>> Checker().check("42", "I can not tell.").equal
+    False
 
     Raises:
         ConfigError: if there is no such profile or setting, or it does not have such values.
@@ -95,7 +108,7 @@ class Checker:
         return self.check(gold, pred).equal
 
     def check(self, gold: str | Sequence[str], pred: str) -> Verdict:
-        """As `verify`, with the reason.
+        """As `verify`, with the reason and what was read.
 
         With several gold answers the verdict is that of the first that is equal; if none is, of
         the first that is unknown; else of the first.
@@ -121,8 +134,9 @@ class Checker:
         """1 for each response that gives its gold answer, 0 for the others. Shape (B,).
 
         `golds` has an answer for each response, or several of which any will do; one string stands
-        for the answer to all. Equal gold answers are read once. The work is shared by at most
-        `threads` of the package's threads, and the result does not depend on how many.
+        for the answer to all. Equal gold answers are read once. What could not be told scores 0.
+        The work is shared by at most `threads` of the package's threads (None: all; see
+        ``icpo.set_num_threads``), and the result does not depend on how many.
 
         Raises:
             ShapeError: if there are not as many golds as responses, or none for one of them.
@@ -161,7 +175,10 @@ class Checker:
         return self._core.parse(text)[1]
 
     def parse(self, text: str) -> list[_core.ParsedAnswer | str]:
-        """What a response's answer is read as, best reading first; empty if there is none."""
+        """What a response's answer is read as, best reading first; empty if there is none.
+
+        The last reading is the extracted text, which is compared with that of the gold answer.
+        """
         _check_text("text", text)
         return self._core.parse(text)[0]
 
@@ -218,7 +235,7 @@ def _checker(profile: str, flags: tuple[tuple[str, Any], ...]) -> Checker:
 
 
 def verify(gold: str | Sequence[str], pred: str, *, profile: str = "strict", **flags: Any) -> bool:
-    """Whether a response gives the gold answer. See `Checker`.
+    """Whether a response gives the gold answer, or one of several. Settings are those of `Checker`.
 
     >>> verify("42", r"So the answer is \\boxed{42}.")
     True
@@ -234,7 +251,11 @@ def score(
     profile: str = "strict",
     **flags: Any,
 ) -> NDArray[np.float32]:
-    """1 for each response that gives its gold answer, 0 for the others. See `Checker.score`."""
+    """1 for each response that gives its gold answer, 0 for the others. See `Checker.score`.
+
+    >>> score([r"\\boxed{0.5}", "7"], [r"\\frac{1}{2}", "8"])
+    array([1., 0.], dtype=float32)
+    """
     return _cached(profile, flags).score(responses, golds, threads=threads)
 
 

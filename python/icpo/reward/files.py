@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -324,9 +324,12 @@ def verify_file(
     """
     start, summary = time.monotonic(), Summary()
     columns: tuple[str, str] | None = None
+    source = rows(path)
+    if output is not None and output.exists() and path.exists() and output.samefile(path):
+        raise ConfigError(f"output: expected another file than the input, got {output}")
+    written: IO[str] | None = None
     with ExitStack() as stack:
-        written = stack.enter_context(output.open("w", encoding="utf-8")) if output else None
-        for batch in _batches(rows(path)):
+        for batch in _batches(source):
             jobs: list[_Job | tuple[int, UnreadableRow]] = []
             for row in batch:
                 place = summary.rows
@@ -345,10 +348,16 @@ def verify_file(
                     jobs.append(_job(place, row, columns, against))
                 except UnreadableRow as error:
                     jobs.append((place, error))
+            if output is not None and written is None:
+                # Not before the columns are known to exist.
+                written = stack.enter_context(output.open("w", encoding="utf-8"))
             _finish(jobs, checker, threads, examples, summary, written)
             summary.seconds = time.monotonic() - start
             if progress is not None:
                 progress(summary)
+        if output is not None and written is None:  # no rows, no lines
+            output.write_text("", encoding="utf-8")
+    summary.seconds = time.monotonic() - start
     return summary
 
 
@@ -392,7 +401,7 @@ def _finish(
         if isinstance(job, _Job):
             found = [next(verdicts) for _ in job.responses]
             _book(job, found, examples, summary)
-            shown = [asdict(verdict) for verdict in found]
+            shown = [vars(verdict) for verdict in found]
             line = {"row": job.row, **({"samples": shown} if job.several else shown[0])}
         else:
             place, error = job
@@ -419,19 +428,26 @@ def _book(job: _Job, verdicts: list[Verdict], examples: int, summary: Summary) -
         summary.agreement[ours, theirs] += 1
 
 
-def show_progress(summary: Summary) -> None:
+class Progress:
     """One line on stderr that is written over, if somebody may be looking."""
-    if sys.stderr.isatty():
-        rate = summary.samples / max(summary.seconds, 1e-9)
-        print(
-            f"\r{summary.rows:,} rows, {summary.samples:,} samples, {rate:,.0f} samples/s ",
-            end="",
-            file=sys.stderr,
-            flush=True,
-        )
 
+    def __init__(self) -> None:
+        """Nothing is shown yet."""
+        self._width = 0
 
-def end_progress() -> None:
-    """Leaves that line."""
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
+    def __enter__(self) -> Progress:
+        """Shows nothing before the first batch."""
+        return self
+
+    def show(self, summary: Summary) -> None:
+        """Writes the line."""
+        if sys.stderr.isatty():
+            rate = summary.samples / max(summary.seconds, 1e-9)
+            line = f"{summary.rows:,} rows, {summary.samples:,} samples, {rate:,.0f} samples/s"
+            print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves the line, also for an error message."""
+        if self._width:
+            print(file=sys.stderr)

@@ -1,4 +1,11 @@
-"""A metric of samples in the shape that lighteval takes; lighteval is not imported."""
+"""A metric of samples in the shape that lighteval takes; lighteval is not imported.
+
+lighteval 0.13 asks for a class of its own as base::
+
+    class Accuracy(SampleMetric, SampleLevelComputation): ...
+
+    SampleLevelMetric(..., sample_level_fn=Accuracy())
+"""
 
 from __future__ import annotations
 
@@ -49,5 +56,5 @@ class SampleMetric:
 
 
 def sample_metric(golds: Sequence[str], predictions: Sequence[str], **kwargs: Any) -> float:
-    """`SampleMetric` with its defaults."""
+    """`SampleMetric` with its defaults: 1.0 if any of the predictions gives any of the golds."""
     return SampleMetric()(golds, predictions, **kwargs)

@@ -130,7 +130,11 @@ def _build(sympy: Any, kind: str, data: str, arguments: list[Any], real: bool) -
     if kind == "mul":
         factors = _opened(sympy.Mul, arguments)
         number = _single_number(sympy, factors)
-        return sympy.Mul(*factors, evaluate=False) if number is None else number
+        if number is not None:
+            return number
+        if len(arguments) == 2 and arguments[1].is_Pow and arguments[1].exp == -1:
+            factors = arguments  # what stands above a fraction line stays together
+        return sympy.Mul(*factors, evaluate=False)
     assert kind == "pow", kind
     base, exponent = arguments
     if base == sympy.E:

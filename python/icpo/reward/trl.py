@@ -1,6 +1,10 @@
 """A reward function for trl's trainers, which are not imported.
 
 GRPOTrainer(..., reward_funcs=accuracy_reward)
+
+Gold answers come from the first column there is of ``solution``, ``answer``, ``ground_truth`` and
+``gold``. It must hold answers: a whole solution is prose, which the strict profile only finds equal
+to itself. `AccuracyReward` takes another checker or column.
 """
 
 from __future__ import annotations

@@ -1,8 +1,14 @@
 """Reward functions for verl, which is not imported.
 
-custom_reward_function.path=pkg://icpo.reward.verl
-custom_reward_function.name=compute_score        # compute_scores for the manager "batch"
-+custom_reward_function.reward_kwargs.profile=math_verify
+In verl 0.9::
+
+    reward.custom_reward_function.path=pkg://icpo.reward.verl
+    reward.custom_reward_function.name=compute_score
+    +reward.custom_reward_function.reward_kwargs.profile=math_verify
+    +reward.custom_reward_function.reward_kwargs.details=true
+
+In older versions the keys begin with ``custom_reward_function``; there, with the reward manager
+``batch``, the name ``compute_scores`` checks whole batches.
 """
 
 from __future__ import annotations
@@ -29,7 +35,8 @@ def compute_score(
 
     With `details`, a dictionary that verl logs: ``score``, ``acc``, ``unknown`` (it could not be
     told) and ``no_answer`` (none was found in the solution). Keyword arguments that are settings
-    of `Checker` apply; verl's own are ignored.
+    of `Checker` apply. All others are ignored, since verl passes some of its own, so a setting
+    that is misspelt is ignored, too.
     """
     verdict = _cached(profile, _settings(kwargs)).check(_text(ground_truth), solution_str)
     if not details:
@@ -51,7 +58,7 @@ def compute_scores(
     profile: str = "strict",
     **kwargs: Any,
 ) -> list[float]:
-    """The same for a batch, on all threads."""
+    """The same for a batch, on all threads, without details."""
     checker = _cached(profile, _settings(kwargs))
     scores = checker.score(solution_strs, [_text(truth) for truth in ground_truths])
     return [float(score) for score in scores]

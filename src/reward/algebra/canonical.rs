@@ -373,6 +373,10 @@ impl Terms<'_> {
 
     /// A power.
     pub fn pow(&mut self, base: Tid, exponent: Tid) -> Step<Tid> {
+        self.deeper(|terms| terms.power(base, exponent))
+    }
+
+    fn power(&mut self, base: Tid, exponent: Tid) -> Step<Tid> {
         self.budget.charge(20)?;
         let (b, e) = (self.facts(base), self.facts(exponent));
         if b.broken || e.broken || b.infinite || e.infinite {

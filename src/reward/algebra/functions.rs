@@ -23,6 +23,10 @@ impl Terms<'_> {
 
     /// A known function of terms.
     pub fn apply(&mut self, function: Function, arguments: &[Tid]) -> Step<Tid> {
+        self.deeper(|terms| terms.applied(function, arguments))
+    }
+
+    fn applied(&mut self, function: Function, arguments: &[Tid]) -> Step<Tid> {
         self.budget.charge(20)?;
         if matches!(
             function,
@@ -351,6 +355,10 @@ impl Terms<'_> {
 
     /// The natural logarithm: positive factors and powers come out.
     pub fn log(&mut self, x: Tid) -> Step<Tid> {
+        self.deeper(|terms| terms.logarithm(x))
+    }
+
+    fn logarithm(&mut self, x: Tid) -> Step<Tid> {
         if self.facts(x).broken || self.facts(x).infinite {
             return self.at_infinity(Function::Log, &[x]);
         }
@@ -422,6 +430,10 @@ impl Terms<'_> {
 
     /// |x|
     pub fn absolute(&mut self, x: Tid) -> Step<Tid> {
+        self.deeper(|terms| terms.magnitude(x))
+    }
+
+    fn magnitude(&mut self, x: Tid) -> Step<Tid> {
         let facts = self.facts(x);
         if facts.nonnegative {
             return Ok(x);

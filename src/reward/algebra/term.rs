@@ -85,11 +85,15 @@ pub struct Facts {
     pub height: u32,
 }
 
+/// Most rules that call each other.
+const MAX_RULES: usize = 64;
+
 /// All terms of one comparison.
 pub struct Terms<'b> {
     terms: Vec<Term>,
     facts: Vec<Facts>,
     table: FxHashMap<u64, Tid>,
+    depth: usize,
     /// Pays for everything done here.
     pub budget: &'b mut Budget,
 }
@@ -104,6 +108,7 @@ impl<'b> Terms<'b> {
             terms: Vec::with_capacity(32),
             facts: Vec::with_capacity(32),
             table: FxHashMap::default(),
+            depth: 0,
             budget,
         };
         for value in [0, 1, -1] {
@@ -118,6 +123,18 @@ impl<'b> Terms<'b> {
     pub const ONE: Tid = Tid(1);
     /// −1
     pub const MINUS_ONE: Tid = Tid(2);
+
+    /// Does something one level deeper: rules for powers of powers, logarithms of products and so on
+    /// call each other, however high the powers are piled.
+    pub fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
+        if self.depth == MAX_RULES {
+            return Err(Reason::TooLarge);
+        }
+        self.depth += 1;
+        let done = work(self);
+        self.depth -= 1;
+        done
+    }
 
     /// Ids up to one, parts before wholes.
     pub fn ids_up_to(&self, last: Tid) -> impl DoubleEndedIterator<Item = Tid> + use<> {

@@ -1,5 +1,7 @@
 //! Matrices, entry by entry.
 
+use rustc_hash::FxHashSet;
+
 use super::{Comparison, tree};
 use crate::reward::budget::{MAX_MATRIX, MAX_NODES};
 use crate::reward::expr::{Function, Id, Node};
@@ -37,13 +39,23 @@ impl Comparison<'_> {
 
     /// Whether its value is a matrix or made from one.
     fn has_matrix(&self, id: Id) -> bool {
-        match self.arena.node(id) {
-            Node::Matrix { .. } => true,
-            Node::Add(_) | Node::Mul(_) | Node::Pow(..) | Node::Apply(Function::Transpose, _) => {
-                self.arena.children(id).any(|kid| self.has_matrix(kid))
+        let mut seen = FxHashSet::default();
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            match self.arena.node(id) {
+                Node::Matrix { .. } => return true,
+                Node::Add(_)
+                | Node::Mul(_)
+                | Node::Pow(..)
+                | Node::Apply(Function::Transpose, _)
+                    if seen.insert(id) =>
+                {
+                    open.extend(self.arena.children(id));
+                }
+                _ => {}
             }
-            _ => false,
         }
+        false
     }
 
     /// Works out sums, products and transposes; the recursion follows the parser's depth limit.
@@ -51,6 +63,7 @@ impl Comparison<'_> {
         if depth > super::MAX_NESTING {
             return None;
         }
+        self.budget.charge(super::PAIR).ok()?;
         match self.arena.node(id) {
             Node::Matrix { rows, columns, entries } => {
                 let entries = self.arena.kids(entries).to_vec();

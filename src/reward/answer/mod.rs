@@ -167,7 +167,11 @@ mod tests {
         };
         (
             verdict(Dialect::MATH_VERIFY, Conventions::math_verify()),
-            verdict(Dialect::STRICT, Conventions::strict()),
+            verdict(
+                Dialect::STRICT,
+                // So that the way from sets to relations is tried too.
+                Conventions { allow_set_relation_comp: true, ..Conventions::strict() },
+            ),
         )
     }
 

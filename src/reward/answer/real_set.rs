@@ -106,6 +106,8 @@ impl Comparison<'_> {
                 self.intersection(&a, &rest)
             }
             Node::NumberSet(NumberSet::Reals) => Some(vec![self.everything()]),
+            // {x | x > 0} is a union of one.
+            Node::Relation(..) | Node::Chain(_) if depth > 0 => self.solutions(id),
             _ => None,
         }
     }

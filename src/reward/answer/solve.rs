@@ -94,7 +94,7 @@ impl Comparison<'_> {
         } else if alone(&self.arena, right) && !mentions(&self.arena, left) {
             (vec![left], vec![Ordering::Greater, Ordering::Less])
         } else {
-            let degree = |arena: &Arena, id| degree(arena, id, variable, 0);
+            let degree = |arena: &Arena, id| degree(arena, id, variable);
             if degree(&self.arena, left)?.max(degree(&self.arena, right)?) > 2 {
                 return None;
             }
@@ -250,32 +250,42 @@ impl Comparison<'_> {
     }
 }
 
-/// An upper bound of the degree of a polynomial; nothing if it is none. The recursion follows the
-/// parser's depth limit.
-fn degree(arena: &Arena, id: Id, x: NameId, depth: usize) -> Option<u32> {
-    if depth > crate::reward::budget::MAX_DEPTH {
-        return None;
-    }
-    let inner = |id| degree(arena, id, x, depth + 1);
-    match arena.node(id) {
-        Node::Symbol(name) => Some(u32::from(name == x)),
-        Node::Add(kids) => {
-            arena.kids(kids).iter().try_fold(0, |top, &kid| Some(inner(kid)?.max(top)))
-        }
-        Node::Mul(kids) => {
-            arena.kids(kids).iter().try_fold(0u32, |sum, &kid| inner(kid)?.checked_add(sum))
-        }
-        Node::Pow(base, exponent) => {
-            let base = inner(base)?;
-            if base == 0 {
-                return (inner(exponent)? == 0).then_some(0);
+/// An upper bound of the degree of a polynomial; nothing if it is none.
+fn degree(arena: &Arena, root: Id, x: NameId) -> Option<u32> {
+    // Per part, children before parents: its degree, and whether x occurs in it.
+    let parts = tree::parts(arena, root);
+    let mut found: Vec<(Option<u32>, bool)> = Vec::with_capacity(parts.len());
+    for &id in &parts {
+        let at = |id: Id| {
+            let place = parts.binary_search(&id).ok();
+            place.and_then(|place| found.get(place)).copied().unwrap_or((None, true))
+        };
+        let inside = arena.children(id).any(|kid| at(kid).1);
+        let degree = match arena.node(id) {
+            Node::Symbol(name) => Some(u32::from(name == x)),
+            Node::Add(kids) => {
+                let mut kids = arena.kids(kids).iter();
+                kids.try_fold(0, |top, &kid| Some(at(kid).0?.max(top)))
             }
-            let Node::Number(exponent) = arena.node(exponent) else { return None };
-            let exponent = &arena.number(exponent).value;
-            (1..=2u32).find(|&n| *exponent == RBig::from(n))?.checked_mul(base)
-        }
-        _ => (!tree::variables(arena, id).contains(&x)).then_some(0),
+            Node::Mul(kids) => {
+                let mut kids = arena.kids(kids).iter();
+                kids.try_fold(0u32, |sum, &kid| at(kid).0?.checked_add(sum))
+            }
+            Node::Pow(base, exponent) => match (at(base).0, arena.node(exponent)) {
+                (Some(0), _) => (at(exponent).0 == Some(0)).then_some(0),
+                (Some(base), Node::Number(exponent)) => {
+                    let exponent = &arena.number(exponent).value;
+                    let small = (1..=2u32).find(|&n| *exponent == RBig::from(n));
+                    small.and_then(|n| n.checked_mul(base))
+                }
+                _ => None,
+            },
+            _ => (!inside).then_some(0),
+        };
+        let mentions = inside || matches!(arena.node(id), Node::Symbol(name) if name == x);
+        found.push((degree, mentions));
     }
+    found.last().and_then(|found| found.0)
 }
 
 #[cfg(test)]

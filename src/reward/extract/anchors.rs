@@ -54,7 +54,7 @@ impl Anchor {
 /// The last place reached from `at` over at most so many characters of the same line.
 pub(super) fn same_line(text: Text, at: usize, chars: usize) -> usize {
     let limit = text.after_chars(at, chars);
-    memchr::memchr(b'\n', &text.bytes[at..limit]).map_or(limit, |i| at + i)
+    memchr::memchr(b'\n', text.bytes.get(at..limit).unwrap_or_default()).map_or(limit, |i| at + i)
 }
 
 /// See [`Anchor::after_final_then_is`].

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Piece;
 use super::anchors::{Anchor, i_hope};
-use super::text::{NOWHERE, Next, Text, is_digit, is_space};
+use super::text::{NOWHERE, Next, Text, is_digit, is_space, last_place};
 use super::{How, Place, Places};
 
 /// Most environments joined to a first one.
@@ -277,11 +277,11 @@ impl<'a> Latex<'a> {
     /// No environment that has the box at `at` in it begins before this, if none has a box
     /// between `from` and `at`.
     fn earliest_around(&self, at: usize, from: usize) -> usize {
-        let before = &self.text.bytes[from..at];
+        let before = self.text.bytes.get(from..at).unwrap_or_default();
         // Of one line: all but `$$` and `\[`; one begins with the line break before.
         let line = memchr::memrchr(b'\n', before).unwrap_or(0);
-        let dollars = memchr::memmem::rfind(before, b"$$").map_or(line, |i| i.saturating_sub(1));
-        let closed = memchr::memmem::rfind(before, b"\\]").unwrap_or(0);
+        let dollars = last_place(before, "$$").map_or(line, |i| i.saturating_sub(1));
+        let closed = last_place(before, "\\]").unwrap_or(0);
         let bracket = memchr::memmem::find(&before[closed..], b"\\[").map_or(line, |i| closed + i);
         from + line.min(dollars).min(bracket)
     }

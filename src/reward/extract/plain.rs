@@ -100,7 +100,7 @@ impl<'a> Plain<'a> {
 
     fn after_equals(&self, at: usize) -> Option<Found> {
         let last = same_line(self.text, at, 100);
-        let near = &self.text.bytes[at..self.text.len().min(last + 1)];
+        let near = self.text.bytes.get(at..self.text.len().min(last + 1)).unwrap_or_default();
         memchr::memrchr_iter(b'=', near)
             .find_map(|equals| self.after_space(at + equals + 1, Then::NoEquals))
     }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use super::anchors::anchors;
-use super::text::{Text, is_space};
+use super::text::{Text, is_space, last_place};
 use super::{Found, Match, Piece, for_each_match, tail};
 use crate::reward::budget::MAX_EXPRESSION;
 use crate::reward::config::{Boxed, Target};
@@ -92,7 +92,7 @@ fn shift(original: &str, offset: usize, place: Match) -> Match {
 /// spaces, so that everything else stays in its place.
 fn plain_signs(text: &str) -> Cow<'_, str> {
     let mut plain = Cow::Borrowed(text);
-    if text.contains('−') {
+    if memchr::memmem::find(text.as_bytes(), "−".as_bytes()).is_some() {
         plain = Cow::Owned(text.replace('−', "  -"));
     }
     let positive: Vec<usize> =
@@ -212,6 +212,8 @@ impl<'t> Strict<'t> {
                 add(statement.start..sentence);
             }
             add(statement);
+        } else if let Some(at) = self.answer_is() {
+            add(at..sentence_end(self.text, at));
         } else if end <= SHORT && !self.text.str.contains('\n') {
             add(0..end);
         }
@@ -227,9 +229,22 @@ impl<'t> Strict<'t> {
         last.map(|at| from + at)
     }
 
+    /// After "answer is", if the text's last sentence says so.
+    fn answer_is(&self) -> Option<usize> {
+        let end = self.end();
+        let last = self.slice(end.clone());
+        let at = ["answer is ", "Answer is ", "answer: ", "Answer: ", "answer:** ", "Answer:** "]
+            .iter()
+            .filter_map(|words| Some(last.rfind(words)? + words.len()))
+            .max()?;
+        let at = end.start + at;
+        (sentence_end(self.text, at) + 1 >= end.end).then_some(at)
+    }
+
     fn last_box(&self) -> Option<LastBox> {
         let text = self.text;
         let mut end = text.len();
+        memchr::memmem::find(text.bytes, b"box")?;
         while let Some(at) = memchr::memmem::rfind(text.bytes.get(..end)?, b"box") {
             end = at;
             let (start, open) = if text.starts(at, "boxed") {
@@ -402,7 +417,7 @@ impl<'t> Strict<'t> {
     fn cut_off(&self) -> bool {
         let text = self.text.str.trim_end_matches(is_space);
         let open = |open: &str, close: &str| {
-            text.rfind(open).is_some_and(|at| {
+            last_place(text.as_bytes(), open).is_some_and(|at| {
                 let escaped = self.text.byte_before(at) == b'\\';
                 !escaped && !text.get(at..).is_some_and(|rest| rest.contains(close))
             })

@@ -150,12 +150,6 @@ pub fn named(name: &str) -> Option<Command> {
     })
 }
 
-/// Whether a command only sets the size of the delimiter behind it.
-pub fn size(name: &str) -> bool {
-    let name = name.strip_suffix(['l', 'r', 'm']).unwrap_or(name);
-    matches!(name, "big" | "Big" | "bigg" | "Bigg" | "left" | "right" | "middle" | "displaystyle")
-}
-
 /// A command that is a sign: what follows the backslash.
 pub fn sign(rest: &str) -> Option<(Option<Kind>, usize)> {
     let kind = match rest.as_bytes().first()? {

@@ -5,6 +5,7 @@
 
 mod commands;
 mod complex;
+mod lenient;
 mod number;
 mod parser;
 mod sets;
@@ -14,7 +15,7 @@ mod unicode;
 
 use std::borrow::Cow;
 
-use super::budget::MAX_EXPRESSION;
+use super::budget::{Budget, MAX_EXPRESSION, READ_WORK};
 use super::expr::{Arena, Id};
 use super::verdict::Reason;
 
@@ -76,17 +77,26 @@ impl Dialect {
     };
 }
 
+/// Work units for one byte of an expression.
+const BYTE: u64 = 16;
+
 /// Reads LaTeX, or says why it can not be read.
 pub fn parse(latex: &str, dialect: Dialect) -> Result<Parsed, Reason> {
+    parse_within(latex, dialect, &mut Budget::new(READ_WORK))
+}
+
+/// As [`parse`], as far as the budget goes.
+pub fn parse_within(latex: &str, dialect: Dialect, budget: &mut Budget) -> Result<Parsed, Reason> {
     if latex.len() > MAX_EXPRESSION {
         return Err(Reason::TooLarge);
     }
+    budget.charge(BYTE * latex.len() as u64)?;
     let spelled = match dialect.lenient {
         true => unicode::spelled_out(latex),
         false => Cow::Borrowed(latex),
     };
     let tokens = token::tokens(&spelled, dialect.lenient).ok_or(Reason::Syntax)?;
-    let mut parser = parser::Parser::new(&spelled, tokens, dialect);
+    let mut parser = parser::Parser::new(&spelled, tokens, dialect, budget);
     let root = sets::answer(&mut parser)?;
     Ok(Parsed { arena: parser.arena, root, complex: complex::suggested(latex) })
 }

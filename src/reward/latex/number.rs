@@ -46,6 +46,8 @@ pub fn literal(text: &str) -> Result<Literal, Reason> {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     };
+    // Several points part groups of digits: 1.234.567.
+    let grouped = mantissa.matches('.').nth(1).is_some();
     let mut digits = String::with_capacity(mantissa.len());
     let mut places: Option<usize> = None;
     for sign in mantissa.chars() {
@@ -54,8 +56,9 @@ pub fn literal(text: &str) -> Result<Literal, Reason> {
                 digits.push(sign);
                 places = places.map(|places| places + 1);
             }
+            '.' if grouped => {}
             '.' if places.is_none() => places = Some(0),
-            ',' | '\\' => {}
+            ',' | '\\' | ' ' | '~' | '\'' | ';' | ':' | '!' => {}
             _ => return Err(Reason::Syntax),
         }
     }

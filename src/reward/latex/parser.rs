@@ -4,9 +4,10 @@
 //! function without parentheses takes a whole product of non-functions: sin 2x cos x is
 //! (sin 2x)(cos x). The parser descends at most [`MAX_DEPTH`] levels.
 
+use dashu_base::BitTest;
 use dashu_ratio::RBig;
 
-use super::super::budget::{MAX_DEPTH, MAX_MATRIX, MAX_NODES};
+use super::super::budget::{Budget, MAX_DEPTH, MAX_MATRIX, MAX_NODES};
 use super::super::expr::{Arena, Binder, Constant, Function, Id, Node, Relation};
 use super::super::verdict::Reason;
 use super::Dialect;
@@ -25,6 +26,8 @@ pub struct Parser<'t> {
     pub at: usize,
     pub arena: Arena,
     pub dialect: Dialect,
+    /// Pays for putting the ends of intervals in order.
+    pub budget: &'t mut Budget,
     depth: usize,
     /// Inside an integrand, where `dx` ends the expression rather than being a factor.
     integrand: bool,
@@ -53,7 +56,12 @@ enum Scripts {
 }
 
 impl<'t> Parser<'t> {
-    pub fn new(text: &'t str, tokens: Vec<Token>, dialect: Dialect) -> Self {
+    pub fn new(
+        text: &'t str,
+        tokens: Vec<Token>,
+        dialect: Dialect,
+        budget: &'t mut Budget,
+    ) -> Self {
         let partners = partners(&tokens);
         let arena = Arena::new();
         Self {
@@ -63,6 +71,7 @@ impl<'t> Parser<'t> {
             at: 0,
             arena,
             dialect,
+            budget,
             depth: 0,
             integrand: false,
             open_bars: 0,
@@ -80,7 +89,9 @@ impl<'t> Parser<'t> {
 
     pub fn text_at(&self, at: usize) -> &'t str {
         match self.tokens.get(at) {
-            Some(token) => &self.text[token.start as usize..token.end as usize],
+            Some(token) => {
+                self.text.get(token.start as usize..token.end as usize).unwrap_or_default()
+            }
             None => "",
         }
     }
@@ -111,13 +122,19 @@ impl<'t> Parser<'t> {
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth == MAX_DEPTH || self.arena.len() > MAX_NODES {
+        if self.depth == MAX_DEPTH {
             return Err(Reason::TooLarge);
         }
+        self.has_room()?;
         self.depth += 1;
         let inside = read(self);
         self.depth -= 1;
         inside
+    }
+
+    /// Loops that go no deeper ask as well: x!!!.. is as high as it is long.
+    fn has_room(&self) -> Result<()> {
+        if self.arena.len() > MAX_NODES { Err(Reason::TooLarge) } else { Ok(()) }
     }
 
     /// A sum.
@@ -301,6 +318,7 @@ impl<'t> Parser<'t> {
     fn postfix(&mut self, functions: Functions) -> Result<Id> {
         let mut value = self.power(functions)?;
         loop {
+            self.has_room()?;
             match self.kind() {
                 Kind::Bang => value = self.arena.apply(Function::Factorial, &[value]),
                 Kind::Transpose => {
@@ -644,7 +662,12 @@ impl<'t> Parser<'t> {
 
     fn number(&mut self, text: &str) -> Result<Id> {
         match number::literal(text)? {
-            Literal::Number(number) => Ok(self.arena.push_number(number)),
+            Literal::Number(number) => {
+                // Exponents make numbers a thousand times as long as their text.
+                let (above, below) = (number.value.numerator(), number.value.denominator());
+                self.budget.charge((above.bit_len() + below.bit_len()) as u64 / 2)?;
+                Ok(self.arena.push_number(number))
+            }
             Literal::Scaled(mantissa, exponent) => {
                 let mantissa = self.arena.push_number(mantissa);
                 let ten = self.arena.integer(10);
@@ -827,7 +850,8 @@ impl<'t> Parser<'t> {
     fn angle(&mut self, function: Function, from: usize, argument: Id) -> Id {
         use Function as F;
         let trigonometric = matches!(function, F::Sin | F::Cos | F::Tan | F::Csc | F::Sec | F::Cot);
-        let degrees = self.tokens[from..self.at].iter().any(|token| token.kind == Kind::Degree);
+        let read = self.tokens.get(from..self.at).unwrap_or_default();
+        let degrees = read.iter().any(|token| token.kind == Kind::Degree);
         if !(trigonometric && degrees && self.dialect.degrees) {
             return argument;
         }

@@ -8,7 +8,10 @@ use super::super::expr::{Id, Node, Relation};
 use super::super::verdict::Reason;
 use super::number;
 use super::parser::{Parser, Result};
-use super::token::{Bracket, Kind};
+use super::token::{Bracket, Environment, Kind};
+
+/// Most work units for the order of one interval's ends.
+const ORDER: u64 = 100_000;
 
 /// Whether elements may be relations: not after `a =`, where `a = 1, 2` means one list.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,7 +183,11 @@ fn element(parser: &mut Parser, elements: Elements, into: &mut Vec<Id>) -> Resul
         }
         plain = false;
         parser.at += 1;
-        let right = parser.expression()?;
+        let right = match parser.dialect.lenient && stands_alone(parser) {
+            // I = (-1, 1)
+            true => set_atom(parser)?,
+            false => parser.expression()?,
+        };
         value = match sign {
             Kind::Relation(relation) => linked(parser, value, relation, right),
             Kind::Approx if only_symbols(parser, value) => right,
@@ -225,7 +232,9 @@ fn stands_alone(parser: &Parser) -> bool {
     let at = parser.at;
     let open = match parser.kind() {
         Kind::NumberSet(_) | Kind::EmptySet => return true,
+        Kind::Begin(Environment::Cases) => return true,
         Kind::Boxed => at + 1,
+        Kind::Open(Bracket::Angle) if parser.dialect.lenient => at,
         Kind::Open(
             Bracket::Round
             | Bracket::RoundMath
@@ -253,6 +262,8 @@ fn set_atom(parser: &mut Parser) -> Result<Id> {
         match kind {
             Kind::NumberSet(set) => Ok(parser.arena.push(Node::NumberSet(set))),
             Kind::EmptySet => Ok(empty(parser)),
+            Kind::Begin(Environment::Cases) => cases(parser),
+            Kind::Open(Bracket::Angle) => vector(parser),
             Kind::Boxed => {
                 parser.expect(Kind::Open(Bracket::Brace))?;
                 let groups = groups(parser, Elements::Any)?;
@@ -285,10 +296,95 @@ fn empty(parser: &mut Parser) -> Id {
 }
 
 fn braced_set(parser: &mut Parser, bracket: Bracket) -> Result<Id> {
+    if let Some(condition) = condition_at(parser) {
+        parser.at = condition;
+        let conditions = groups(parser, Elements::Any)?.concat();
+        parser.expect(Kind::Close(bracket))?;
+        // A union of one: the set of its solutions, where a bare relation would be a relation.
+        let condition = all_hold(parser, &conditions)?;
+        let kids = parser.arena.list(&[condition]);
+        return Ok(parser.arena.push(Node::Union(kids)));
+    }
     let elements = groups(parser, Elements::Any)?.concat();
     parser.expect(Kind::Close(bracket))?;
     let kids = parser.arena.list(&elements);
     Ok(parser.arena.push(Node::Set(kids)))
+}
+
+/// Where the condition of `{x | x > 0}` or `{x \in \mathbb{R} : x > 0}` begins, if this is one.
+fn condition_at(parser: &Parser) -> Option<usize> {
+    let at = parser.at;
+    let named = matches!(parser.kind_at(at), Kind::Letter | Kind::Greek);
+    if !named || !parser.dialect.lenient {
+        return None;
+    }
+    let among =
+        parser.kind_at(at + 1) == Kind::In && matches!(parser.kind_at(at + 2), Kind::NumberSet(_));
+    let bar = if among { at + 3 } else { at + 1 };
+    let such_that = matches!(parser.kind_at(bar), Kind::Bar | Kind::Vert | Kind::Colon)
+        || parser.text_at(bar) == "\\mid";
+    such_that.then_some(bar + 1)
+}
+
+/// Relations that all hold, as one chain.
+fn all_hold(parser: &mut Parser, conditions: &[Id]) -> Result<Id> {
+    let mut links = Vec::new();
+    for &condition in conditions {
+        match parser.arena.node(condition) {
+            Node::Relation(..) | Node::Not(_) => links.push(condition),
+            Node::Chain(kids) => links.extend_from_slice(parser.arena.kids(kids)),
+            _ => return Err(Reason::Undefined),
+        }
+    }
+    if let [single] = links[..] {
+        return Ok(single);
+    }
+    let kids = parser.arena.list(&links);
+    Ok(parser.arena.push(Node::Chain(kids)))
+}
+
+/// `\langle 1, 2 \rangle`
+fn vector(parser: &mut Parser) -> Result<Id> {
+    let elements = groups(parser, Elements::Any)?.concat();
+    parser.expect(Kind::Close(Bracket::Angle))?;
+    Ok(tuple(parser, &elements))
+}
+
+/// Rows of `cases`: each a relation, or a value with its condition.
+fn cases(parser: &mut Parser) -> Result<Id> {
+    let mut rows = Vec::new();
+    loop {
+        let mut cells = Vec::new();
+        loop {
+            while parser.kind() == Kind::Accent && is_conjunction(parser.text_at(parser.at)) {
+                parser.at += 1;
+            }
+            element(parser, Elements::Any, &mut cells)?;
+            parser.take(Kind::Comma);
+            if !parser.take(Kind::NextColumn) {
+                break;
+            }
+        }
+        rows.push(match cells[..] {
+            [single] => single,
+            _ => tuple(parser, &cells),
+        });
+        let more = parser.take(Kind::NextRow);
+        if parser.take(Kind::End(Environment::Cases)) {
+            break;
+        }
+        if !more {
+            return Err(Reason::Syntax);
+        }
+    }
+    let kids = parser.arena.list(&rows);
+    Ok(parser.arena.push(Node::Set(kids)))
+}
+
+/// `\text{if}` before a condition.
+fn is_conjunction(text: &str) -> bool {
+    let word = text.split_once('{').map_or("", |(_, word)| word.trim_end_matches('}').trim());
+    matches!(word, "if" | "for" | "when" | "where" | "as" | "if and only if")
 }
 
 /// What stands in round or square brackets.
@@ -351,8 +447,11 @@ fn grouped_value(parser: &Parser, set: Id) -> Option<Id> {
 fn interval(parser: &mut Parser, open: Bracket, low: Id, high: Id, close: Bracket) -> Id {
     let is_open = |bracket| matches!(bracket, Bracket::Round | Bracket::RoundMath | Bracket::Group);
     let (low_open, high_open) = (is_open(open), is_open(close));
-    let mut budget = Budget::new(100_000);
+    let share = parser.budget.left().min(ORDER);
+    let mut budget = Budget::new(share);
     let order = algebra::order(&parser.arena, low, high, &mut budget);
+    // What is spent is no error: pairs and intervals are told apart by the next stage too.
+    let _ = parser.budget.charge(share - budget.left());
     let pair = match order {
         Some(Ordering::Greater) => low_open == high_open,
         Some(Ordering::Equal) => low_open && high_open,

@@ -3,6 +3,7 @@
 
 use super::super::expr::{Binder, Function, NumberSet, Relation};
 use super::commands::{self, Command};
+use super::lenient;
 
 /// A token and the stretch of text it was read from.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,8 @@ pub enum Environment {
     Matrix,
     Array,
     Determinant,
+    /// Rows that are values with conditions, or relations that all hold.
+    Cases,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,10 +159,11 @@ fn next(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
         b'\\' => command(text, lenient),
         b'0'..=b'9' => Some(number(bytes, lenient)),
         b'.' if bytes.get(1).is_some_and(u8::is_ascii_digit) => Some(number(bytes, lenient)),
-        b'a'..=b'z' | b'A'..=b'Z' => Some(letters(text)),
+        b'a'..=b'z' | b'A'..=b'Z' => Some(letters(text, lenient)),
         b'^' => Some(raised(text, lenient)),
         b'+' => one(Kind::Add),
         b'-' => one(Kind::Sub),
+        b'*' if lenient && bytes.starts_with(b"**") => Some((Some(Kind::Caret), 2)),
         b'*' => one(Kind::Mul),
         b'/' => one(Kind::Div),
         b'(' => one(Kind::Open(Bracket::Round)),
@@ -201,13 +205,8 @@ fn number(bytes: &[u8], lenient: bool) -> (Option<Kind>, usize) {
     let digits = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let mut len = digits(0);
     if lenient {
-        if (1..=3).contains(&len) {
-            // 10\,000: groups of three.
-            while bytes[len..].starts_with(b"\\,") && digits(len + 2) == 3 {
-                len += 5;
-            }
-        }
-        if let Some(end) = repeating(bytes, len) {
+        len = lenient::grouped(bytes, len);
+        if let Some(end) = lenient::repeating(bytes, len) {
             return (Some(Kind::Number), end);
         }
     }
@@ -221,15 +220,8 @@ fn number(bytes: &[u8], lenient: bool) -> (Option<Kind>, usize) {
             return (Some(Kind::Scientific), len + 1 + sign + exponent);
         }
     }
-    if lenient && bytes.get(len) == Some(&b'e') {
-        let sign = usize::from(matches!(bytes.get(len + 1), Some(b'+' | b'-')));
-        let exponent = digits((len + 1 + sign).min(bytes.len()));
-        let end = len + 1 + sign + exponent;
-        // In 2e3x or 2e3^2 the e is Euler's.
-        let ends = !bytes.get(end).is_some_and(|b| b.is_ascii_alphabetic() || b"^_.".contains(b));
-        if exponent > 0 && ends {
-            return (Some(Kind::Scientific), end);
-        }
+    if lenient && let Some(end) = lenient::exponent(bytes, len) {
+        return (Some(Kind::Scientific), end);
     }
     let space = usize::from(matches!(bytes.get(len), Some(b' ' | b'\t' | b'\r' | b'\n')));
     let after = bytes.get(len + space..).unwrap_or_default();
@@ -242,21 +234,12 @@ fn number(bytes: &[u8], lenient: bool) -> (Option<Kind>, usize) {
     (Some(Kind::Number), len)
 }
 
-/// The end of a repeating decimal such as `0.1\overline{6}`, whose whole part ends at `point`.
-fn repeating(bytes: &[u8], point: usize) -> Option<usize> {
-    let after = bytes.get(point..)?.strip_prefix(b".")?;
-    let fixed = after.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (mark, bar) = [&b"\\overline{"[..], b"\\bar{", b"\\dot{"]
-        .into_iter()
-        .find_map(|mark| Some((mark, after[fixed..].strip_prefix(mark)?)))?;
-    let period = bar.iter().take_while(|b| b.is_ascii_digit()).count();
-    let closed = period > 0 && bar.get(period) == Some(&b'}');
-    closed.then_some(point + 1 + fixed + mark.len() + period + 1)
-}
-
 /// A letter, a differential such as `dx`, or a word with a meaning of its own.
-fn letters(text: &str) -> (Option<Kind>, usize) {
+fn letters(text: &str, lenient: bool) -> (Option<Kind>, usize) {
     let bytes = text.as_bytes();
+    if lenient && let Some((kind, len)) = lenient::word(text) {
+        return (Some(kind), len);
+    }
     if let Some(len) = commands::word(text) {
         return (Some(Kind::Word), len);
     }
@@ -295,23 +278,8 @@ fn raised(text: &str, lenient: bool) -> (Option<Kind>, usize) {
     if let Some(sign) = DEGREES.iter().find(|sign| text.starts_with(**sign)) {
         return (Some(Kind::Degree), sign.len());
     }
-    if lenient {
-        // `^ { \circ }`, with spaces anywhere.
-        let inner = text[1..].trim_start();
-        let (inner, braced) = match inner.strip_prefix('{') {
-            Some(inner) => (inner.trim_start(), true),
-            None => (inner, false),
-        };
-        let sign = ["\\circ", "\\degree", "°", "o}"].iter().find_map(|s| inner.strip_prefix(*s));
-        let after = match (sign, braced) {
-            (Some(after), true) if !inner.starts_with("o}") => after.trim_start().strip_prefix('}'),
-            (Some(after), true) => Some(after),
-            (after, false) if !inner.starts_with("o}") => after,
-            _ => None,
-        };
-        if let Some(after) = after.filter(|after| !after.starts_with(|c: char| c.is_alphabetic())) {
-            return (Some(Kind::Degree), text.len() - after.len());
-        }
+    if lenient && let Some(len) = lenient::degree(text) {
+        return (Some(Kind::Degree), len);
     }
     match ["^{T}", "^T"].iter().find(|sign| text.starts_with(**sign)) {
         Some(sign) => (Some(Kind::Transpose), sign.len()),
@@ -331,11 +299,15 @@ fn command(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
         return Some((kind, 1 + len));
     }
     if lenient {
-        if commands::size(&rest[..name_len]) {
-            return Some((None, 1 + name_len));
-        }
-        if commands::named(&rest[..name_len]).is_none() && !known_beginning(&rest[..name_len]) {
-            return Some((Some(Kind::Symbol), 1 + name_len));
+        let name = &rest[..name_len];
+        match lenient::named(name) {
+            Some(Command::Skip) => return Some((None, 1 + name_len)),
+            Some(Command::Plain(kind)) => return Some((Some(kind), 1 + name_len)),
+            Some(_) => return Some((Some(Kind::Symbol), 1 + name_len)),
+            None if commands::named(name).is_none() && !known_beginning(name) => {
+                return Some((Some(Kind::Symbol), 1 + name_len));
+            }
+            None => {}
         }
     }
     // The longest known beginning wins.
@@ -359,7 +331,7 @@ fn command(text: &str, lenient: bool) -> Option<(Option<Kind>, usize)> {
             None => (Some(Kind::Open(Bracket::BraceNamed)), 1 + len),
         },
         Command::Accent => return accent(text, 1 + len, lenient),
-        Command::Environment => return environment(text, 1 + len),
+        Command::Environment => return environment(text, 1 + len, lenient),
         Command::NotEquivalent => {
             let long = after.starts_with("\\equiv");
             return long.then_some((Some(Kind::Relation(Relation::Ne)), 1 + len + 6));
@@ -409,7 +381,7 @@ fn accent(text: &str, name_end: usize, lenient: bool) -> Option<(Option<Kind>, u
 }
 
 /// `\begin{..}` and `\end{..}` of matrices.
-fn environment(text: &str, name_end: usize) -> Option<(Option<Kind>, usize)> {
+fn environment(text: &str, name_end: usize, lenient: bool) -> Option<(Option<Kind>, usize)> {
     let begins = text.starts_with("\\begin");
     let body = text[name_end..].strip_prefix('{')?;
     let name = &body[..body.find('}')?];
@@ -418,11 +390,14 @@ fn environment(text: &str, name_end: usize) -> Option<(Option<Kind>, usize)> {
         "matrix" | "pmatrix" | "bmatrix" => Environment::Matrix,
         "vmatrix" => Environment::Determinant,
         "array" => Environment::Array,
+        _ if lenient => lenient::environment(name)?,
         _ => return None,
     };
     if begins && environment == Environment::Array {
         let columns = text[len..].strip_prefix('{')?;
-        let count = columns.bytes().take_while(|b| matches!(b, b'c' | b'l' | b'r')).count();
+        let rule = |b: &u8| lenient && matches!(b, b'|' | b' ');
+        let count =
+            columns.bytes().take_while(|b| matches!(b, b'c' | b'l' | b'r') || rule(b)).count();
         if columns.as_bytes().get(count) != Some(&b'}') {
             return None;
         }

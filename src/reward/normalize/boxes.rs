@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::reward::config::Boxed;
-use crate::reward::extract::text::{Text, is_space};
+use crate::reward::extract::text::{Text, is_space, last_place};
 
 /// Boxes nearer than this belong together.
 const NEAR: usize = 10;
@@ -16,7 +16,7 @@ const NOT_FAR: usize = 70;
 pub fn boxed_content(latex: &str, mode: Boxed) -> Cow<'_, str> {
     let contents = match mode {
         Boxed::None => Vec::new(),
-        Boxed::All | Boxed::Last => contents(latex, mode == Boxed::Last),
+        Boxed::All | Boxed::Last | Boxed::LastSentence => contents(latex, mode),
     };
     match contents.as_slice() {
         [] => Cow::Borrowed(latex),
@@ -27,7 +27,7 @@ pub fn boxed_content(latex: &str, mode: Boxed) -> Cow<'_, str> {
 
 /// From the last box back: one that holds another is passed over, and what is boxed twice in a row
 /// is taken once.
-fn contents(latex: &str, only_last: bool) -> Vec<&str> {
+fn contents(latex: &str, mode: Boxed) -> Vec<&str> {
     let text = Text::new(latex);
     let mut contents: Vec<&str> = Vec::new();
     let mut later: Option<usize> = None;
@@ -47,9 +47,10 @@ fn contents(latex: &str, only_last: bool) -> Vec<&str> {
         };
         let content = latex.get(open + 1..close).unwrap_or("").trim_matches(is_space);
         let next = contents.last().copied();
-        if let Some(later) = later.filter(|_| only_last) {
+        if let Some(later) = later.filter(|_| mode != Boxed::All) {
             let between = latex.get(close + 1..later).unwrap_or("");
-            if !belong_together(between, next != Some(content)) {
+            let parted = mode == Boxed::LastSentence && ends_sentence(between);
+            if parted || !belong_together(between, next != Some(content)) {
                 break;
             }
         }
@@ -71,8 +72,8 @@ struct Boxes<'t> {
 
 impl<'t> Boxes<'t> {
     fn new(text: Text<'t>) -> Self {
-        let boxed = memchr::memmem::rfind(text.bytes, b"\\boxed");
-        let fbox = memchr::memmem::rfind(text.bytes, b"\\fbox");
+        let boxed = last_place(text.bytes, "\\boxed");
+        let fbox = last_place(text.bytes, "\\fbox");
         Self { text, boxed, fbox }
     }
 
@@ -106,6 +107,12 @@ fn closing(text: Text, open: usize, limit: usize) -> Option<usize> {
 fn belong_together(between: &str, differ: bool) -> bool {
     let shorter_than = |limit: usize| between.chars().nth(limit - 1).is_none();
     shorter_than(NEAR) || differ && shorter_than(NOT_FAR) && separates(between)
+}
+
+/// Whether a sentence ends between two boxes that are not right beside each other.
+fn ends_sentence(between: &str) -> bool {
+    let ends = [". ", ".\n", "? ", "! ", "\n\n"];
+    between.chars().nth(NEAR - 1).is_some() && ends.iter().any(|end| between.contains(end))
 }
 
 fn separates(between: &str) -> bool {

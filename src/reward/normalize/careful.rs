@@ -16,7 +16,39 @@ const UNITS: &[&str] = &[
     "gallon", "gallons", "sq", "square", "cubic", "people", "students", "men", "women", "apples",
     "coins", "points", "kcal", "cal", "yr", "yrs", "erg", "ergs", "eV", "keV", "MeV", "Hz", "kHz",
     "MHz", "GHz", "mol", "Pa", "kPa", "nm", "rad", "m", "g", "s", "h", "L", "J", "N", "W", "V",
-    "K",
+    "K", "Å", "Å",
+];
+
+/// Units of one letter that are read as such only in upright type.
+const LETTERS: &[&str] = &["F", "C", "A", "T", "H", "S", "l", "Ω"];
+
+/// Words that are no units: numbers, and those that make a sentence.
+const NOT_UNITS: &[&str] = &[
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "dozen",
+    "half",
+    "third",
+    "quarter",
+    "or",
+    "and",
+    "if",
+    "for",
+    "when",
+    "where",
+    "not",
+    "maybe",
+    "perhaps",
+    "otherwise",
+    "except",
+    "i",
+    "e",
+    "I",
+    "E",
+    "d",
 ];
 
 /// Units that are mistaken for each other, and how they are written.
@@ -61,10 +93,8 @@ pub fn normalize_carefully(latex: &str, boxed: Boxed) -> (String, Option<&'stati
     let boxed = boxed_content(latex, boxed);
     let mut text = spelled_out(boxed.trim_matches(is_space)).into_owned();
     apply(&mut text, &spelling::REPAIRS);
-    if text.contains("\\langle") {
-        // A vector, as a tuple.
-        text = text.replace("\\left\\langle", "(").replace("\\right\\rangle", ")");
-        text = text.replace("\\langle", "(").replace("\\rangle", ")");
+    if let Some(completed) = braced_choice(&text) {
+        text = completed;
     }
     if let Some(completed) = braced_commands(&text) {
         text = completed;
@@ -127,25 +157,48 @@ fn without_tail(text: &str) -> &str {
 
 /// Drops `\text{cm}`, `\text{cm}^2`, `\mbox{kg}^{-1}` and a sign that joined it.
 fn without_text(text: &str) -> Option<&str> {
-    let base = without_power(text);
-    let inner = base.strip_suffix('}')?;
-    let open = inner.rfind('{')?;
+    let inner = without_power(text).strip_suffix('}')?;
+    let open = opening_brace(inner)?;
     let (before, content) = (&inner[..open], &inner[open + 1..]);
     let before = ["\\text", "\\mbox", "\\mathrm", "\\textrm", "\\rm"]
         .iter()
         .find_map(|command| before.trim_end_matches(is_space).strip_suffix(command))?;
-    let content = content.trim_matches(is_space);
-    let word = content.trim_matches('~');
-    let constant = matches!(word, "i" | "e" | "I" | "E" | "d" | "or" | "and");
+    let word = content.trim_matches(is_space).trim_matches('~');
     let number = !word.is_empty() && word.chars().all(|c| c.is_ascii_digit() || c == '.');
-    if constant || number || content.contains('\\') {
+    let mut words = word.split(|c: char| !c.is_alphabetic());
+    if number || content.contains('\\') || words.any(|word| NOT_UNITS.contains(&word)) {
         return None;
     }
     let kept = before.trim_end_matches(is_space);
     let kept = kept.strip_suffix("\\,").unwrap_or(kept).trim_end_matches(is_space);
     let joined = ["/", "\\cdot", "\\times"].iter().find_map(|sign| kept.strip_suffix(sign));
     let kept = joined.unwrap_or(kept);
-    is_complete(kept).then_some(kept)
+    // One letter is a unit only after a number: \mathbf{k} is a vector, \mathrm{y} a variable.
+    let letter = word.chars().nth(1).is_none() && word.chars().all(char::is_alphabetic);
+    let known = UNITS.contains(&word) || LETTERS.contains(&word);
+    let unit = !letter || known && !has_variables(kept);
+    // Words after words are a sentence, no unit.
+    (unit && is_complete(kept) && !is_only_text(kept)).then_some(kept)
+}
+
+/// The brace that opens what a closing brace behind the text closes.
+fn opening_brace(text: &str) -> Option<usize> {
+    let mut closed = 0usize;
+    for (at, byte) in text.bytes().enumerate().rev() {
+        match byte {
+            b'}' => closed += 1,
+            b'{' if closed == 0 => return Some(at),
+            b'{' => closed -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether nothing but text stands there.
+fn is_only_text(text: &str) -> bool {
+    let text = text.trim_matches(is_space);
+    ["\\text{", "\\mbox{"].iter().any(|command| text.starts_with(command)) && text.ends_with('}')
 }
 
 /// Without a power at the end: `^2`, `^{-1}`.
@@ -166,9 +219,15 @@ fn without_power(text: &str) -> &str {
 fn braced_commands(text: &str) -> Option<String> {
     let mut repaired = String::new();
     let mut rest = text;
-    while let Some((at, command)) =
-        ["\\frac", "\\sqrt"].iter().filter_map(|command| Some((rest.find(command)?, command))).min()
-    {
+    let next = |rest: &str| {
+        memchr::memchr_iter(b'\\', rest.as_bytes()).find_map(|at| {
+            let here = rest.get(at..)?;
+            ["\\frac", "\\sqrt"]
+                .into_iter()
+                .find_map(|command| here.starts_with(command).then_some((at, command)))
+        })
+    };
+    while let Some((at, command)) = next(rest) {
         let (before, after) = rest.split_at(at + command.len());
         repaired.push_str(before);
         rest = after.trim_start_matches(is_space);
@@ -183,7 +242,7 @@ fn braced_commands(text: &str) -> Option<String> {
                 repaired.push_str(&rest[..letters + 1]);
                 repaired.push('}');
                 rest = &rest[letters + 1..];
-                if let Some(name) = rest.strip_prefix('\\').filter(|_| *command == "\\frac") {
+                if let Some(name) = rest.strip_prefix('\\').filter(|_| command == "\\frac") {
                     let letters = name.bytes().take_while(u8::is_ascii_alphabetic).count();
                     repaired.push('{');
                     repaired.push_str(&rest[..letters + 1]);
@@ -200,36 +259,47 @@ fn braced_commands(text: &str) -> Option<String> {
     Some(repaired)
 }
 
-/// Drops a word for a unit after a number.
+/// `\binom62` with braces around the digits.
+fn braced_choice(text: &str) -> Option<String> {
+    let (before, after) = text.split_once("binom")?;
+    let digits = after.trim_start_matches(is_space);
+    let mut signs = digits.chars();
+    let (n, k) = (signs.next()?, signs.next()?);
+    let both = n.is_ascii_digit() && k.is_ascii_digit();
+    both.then(|| format!("{before}binom{{{n}}}{{{k}}}{}", signs.as_str()))
+}
+
+/// Drops words for units after a number: `5 kg m^2/s`.
 fn without_word(text: &str) -> Option<&str> {
-    let base = without_power(text);
-    let kept = base.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let word = &base[kept.len()..];
-    if kept.ends_with('\\') || !UNITS.contains(&word) {
-        return None;
+    let mut kept = text;
+    let mut first = "";
+    loop {
+        let base = without_power(kept.trim_end_matches(is_space));
+        let before = base.trim_end_matches(char::is_alphabetic);
+        let word = &base[before.len()..];
+        if before.ends_with('\\') || !UNITS.contains(&word) {
+            break;
+        }
+        first = word;
+        let before = before.trim_end_matches(is_space);
+        let joined = ["/", "\\cdot", "·", "*"].iter().find_map(|sign| before.strip_suffix(sign));
+        kept = joined.unwrap_or(before);
     }
     let kept = kept.trim_end_matches(is_space);
-    // One letter is a unit only right after a number or another unit; a longer word after anything
-    // without variables.
+    // A letter right after the number is a unit only if that is plain: 2\pi h is a product.
     let plain = kept.bytes().all(|b| b.is_ascii_digit() || b" .,-".contains(&b));
-    let is_unit = match word.len() {
-        1 => plain || ends_with_unit(kept),
-        _ => ends_with_unit(kept) || !has_variables(kept),
+    let is_unit = match first.chars().count() {
+        0 => false,
+        1 => plain,
+        _ => !has_variables(kept),
     };
     (is_unit && is_complete(kept)).then_some(kept)
 }
 
-/// Whether the last word, maybe raised, is a unit of more than one letter.
-fn ends_with_unit(text: &str) -> bool {
-    let base = without_power(text);
-    let before = base.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let word = &base[before.len()..];
-    word.len() > 1 && !before.ends_with('\\') && UNITS.contains(&word)
-}
-
 /// Whether letters stand in it other than in commands for numbers.
 fn has_variables(text: &str) -> bool {
-    let mut rest = text;
+    // What is set equal to a variable may well be a number.
+    let mut rest = text.rsplit('=').next().unwrap_or(text);
     while let Some(at) = rest.find(|c: char| c.is_ascii_alphabetic()) {
         let (before, after) = rest.split_at(at);
         let letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();

@@ -22,6 +22,29 @@ RESPONSES = [f"after some thought, \\boxed{{{i % 10}}}" for i in range(500)]
 GOLDS = [str(i % 7) for i in range(500)]
 EXPECTED = [float(i % 10 == i % 7) for i in range(500)]
 
+#: Answers of many kinds, each as the gold of all, so that every stage has work to do.
+KINDS = [
+    *("0.5", r"\frac{1}{2}", r"50\%", r"\sqrt{8}", r"2\sqrt2", r"\sin^2 x + \cos^2 x", "1", "C"),
+    *(
+        r"x^2+2x+1",
+        r"(x+1)^2",
+        r"\{1,2\}",
+        "(1,2)",
+        "[1,2)",
+        r"1 \le x < 2",
+        "y = 2x",
+        "2x - y = 0",
+    ),
+    *(r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\text{no solution}", r"\emptyset", "x^{", "3i"),
+    *(
+        r"\sum_{k=1}^{30} \frac{1}{k^2}",
+        r"e^{\pi}",
+        r"\frac{10^{400}+1}{7}",
+        r"\lfloor 7.5 \rfloor",
+    ),
+]
+PAIRS = [(gold, rf"Let us see: it is $\boxed{{{answer}}}$.") for gold in KINDS for answer in KINDS]
+
 
 @pytest.fixture(params=["strict", "math_verify"])
 def checker(request):
@@ -192,29 +215,45 @@ def test_mistakes(mistake):
 
 
 def digest() -> str:
-    checker = Checker()
-    shown = repr((checker.check_many(RESPONSES, GOLDS), checker.cluster(RESPONSES)))
-    readings = [checker.parse(text) for text in RESPONSES]
-    hashes = [hash(item) for found in readings for item in found if not isinstance(item, str)]
-    text = shown + repr(checker.score(RESPONSES, GOLDS).tolist()) + repr(readings) + repr(hashes)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Everything that checkers say of the pairs, verdicts and readings included."""
+    golds, responses = (list(texts) for texts in zip(*PAIRS, strict=True))
+    said: list[object] = []
+    for profile in ("strict", "math_verify"):
+        checker = Checker(profile)
+        readings = [checker.parse(text) for text in responses]
+        hashes = [hash(item) for found in readings for item in found if not isinstance(item, str)]
+        said += [readings, hashes, checker.cluster(responses[: len(KINDS)])]
+        said.append(checker.score(responses, golds).tolist())
+        said.append(checker.check_many(responses, golds))
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
-def test_threads_agree():
-    results: list[list[float]] = []
-    checker = Checker()
+def test_one_by_one_or_together_on_any_number_of_threads(checker):
+    golds, responses = (list(texts) for texts in zip(*PAIRS, strict=True))
+    verdicts = [checker.check(gold, response) for gold, response in PAIRS]
+    scores = [float(verdict.equal) for verdict in verdicts]
+    for threads in (None, 1, 2, 3, 16):
+        assert checker.check_many(responses, golds, threads=threads) == verdicts
+        assert checker.score(responses, golds, threads=threads).tolist() == scores
 
-    def work():
-        for _ in range(5):
-            results.append(checker.score(RESPONSES, GOLDS).tolist())
-            assert checker.verify("1", r"\boxed{1}")
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+def test_threads_agree(checker):
+    expected = [checker.check(*pair) for pair in PAIRS]
+    results: list[bool] = []
+
+    def work(first):
+        # Each begins elsewhere, so that different work is done at once.
+        order = [*range(first, len(PAIRS)), *range(first)]
+        found = {index: checker.check(*PAIRS[index]) for index in order}
+        results.append([found[index] for index in range(len(PAIRS))] == expected)
+        results.append(checker.score(RESPONSES, GOLDS).tolist() == EXPECTED)
+
+    threads = [threading.Thread(target=work, args=(37 * k,)) for k in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [EXPECTED] * 40
+    assert results == [True] * 32
 
 
 def test_asyncio():
@@ -241,11 +280,14 @@ def test_a_forked_child_computes_the_same():
     assert result == expected
 
 
-def test_worker_processes():
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_worker_processes(method):
+    expected = digest()  # which starts this process's threads, before a fork
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         verdict = pool.submit(Checker("math_verify").check, "4", r"\boxed{4}").result()
-    assert isinstance(verdict, Verdict) and verdict.equal
+        assert isinstance(verdict, Verdict) and verdict.equal
+        assert [job.result() for job in [pool.submit(digest) for _ in range(2)]] == [expected] * 2
 
 
 def test_hash_seed_and_threads_do_not_matter():

@@ -36,9 +36,7 @@ def rows(name: str) -> list[dict[str, Any]]:
     if not files:
         pytest.skip(f"no corpus {name} in ICPO_CHECKER_CORPORA or beside the repository")
     return [
-        json.loads(line)
-        for file in files
-        for line in file.read_text(encoding="utf-8").splitlines()
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
     ]
 
 
@@ -58,7 +56,9 @@ def verdicts(profile: str, group: list[dict[str, Any]]) -> list[bool]:
 @pytest.mark.parametrize("name", ["pairs", "real"])
 def test_math_verify_profile_agrees_with_the_peer(name: str) -> None:
     group = scored(name)
-    same = [said == row["mv"] for said, row in zip(verdicts("math_verify", group), group, strict=True)]
+    same = [
+        said == row["mv"] for said, row in zip(verdicts("math_verify", group), group, strict=True)
+    ]
     assert sum(same) >= 0.995 * len(same), f"{sum(same)} of {len(same)}"
 
 

@@ -170,6 +170,62 @@ def test_files_that_are_none(tmp_path, capsys):
     assert run(empty) == 0 and "rows" in capsys.readouterr().out
 
 
+def test_nothing_is_lost_by_a_mistake(tmp_path, capsys):
+    path, output = write_jsonl(tmp_path / "a.jsonl"), tmp_path / "out.jsonl"
+    assert run(path, "--output", path) == 2
+    assert "output: expected another file than the input" in capsys.readouterr().err
+    assert path.read_text().count("\n") == len(ROWS) - 1
+    output.write_text("earlier results")
+    assert run(path, "--output", output, "--response", "missing") == 2
+    assert output.read_text() == "earlier results"
+
+
+def test_exit_codes(tmp_path, capsys):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("no\njson\n")
+    assert run(bad) == 1 and "unreadable rows" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        run(bad, "--examples", "-1")
+    assert caught.value.code == 2 and "expected a number from 0" in capsys.readouterr().err
+    assert run(tmp_path / "missing.jsonl") == 2
+    assert capsys.readouterr().err.endswith("missing.jsonl: No such file or directory\n")
+
+
+def test_interrupted(tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "verify_file", interrupt)
+    assert run(write_jsonl(tmp_path / "a.jsonl")) == 130
+    assert capsys.readouterr().err == "icpo verify: interrupted\n"
+
+
+def test_whoever_reads_may_stop(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl")
+    command = f"{sys.executable} -m icpo.cli verify {path} --against theirs | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_progress_on_a_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files, "BATCH", 2)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert run(write_jsonl(tmp_path / "a.jsonl")) == 0
+    shown = capsys.readouterr().err
+    assert shown.startswith("\r2 rows, 2 samples, ") and "\r4 rows, 4 samples, " in shown
+    assert shown.endswith("\n") and shown.count("\n") == 1
+
+
+def test_help_explains_every_convention(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    shown = capsys.readouterr().out
+    assert set(cli.CONVENTIONS) == set(Checker().settings)
+    for name in cli.CONVENTIONS:
+        assert "--" + name.replace("_", "-") in shown
+    assert "9%" in shown and "%%" not in shown and "exit codes" in shown
+
+
 def test_parquet_without_pyarrow(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)

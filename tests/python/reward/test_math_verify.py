@@ -264,5 +264,54 @@ def test_complex_looks_are_the_peers():
         assert ours(text) == theirs(text), text
 
 
+@pytest.mark.parametrize(
+    "latex",
+    [
+        *(
+            "42",
+            "-3",
+            "0.333",
+            "-24.50",
+            r"\frac{3}{4}",
+            r"\frac{2\pi}{3}",
+            r"-\frac{2x}{3}",
+            "x^2-3x+1",
+        ),
+        *(
+            r"4-2\sqrt{3}",
+            r"\frac{7}{8(k+3)}",
+            r"x\frac12",
+            r"2\cdot 3",
+            r"\sin x\cos x",
+            "(x+1)(x-1)",
+        ),
+        *("(1,2)", "[0,1]", r"[2,\infty)", r"(-\infty,0)\cup(1,2]", r"\{3,1,2\}", "1,2", "x<3"),
+        *(
+            "1<x<2",
+            "y=2x+1",
+            "x=1,x=2",
+            r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+            r"50\%",
+            r"\emptyset",
+        ),
+        *(
+            r"v=\begin{pmatrix}1\\-2\end{pmatrix}",
+            "e^{-2t}",
+            r"\log_2 8",
+            "f(x)=x^3",
+            r"5\text{ cm}",
+        ),
+    ],
+)
+def test_readings_are_the_peers(latex):
+    """As many, of the same types, and with the same text."""
+    peer = pytest.importorskip("math_verify", reason="math-verify is not installed")
+    for text in (f"${latex}$", rf"Thus it is $\boxed{{{latex}}}$."):
+        ours, theirs = parse(text), peer.parse(text)
+        assert [str(reading) for reading in ours] == [str(reading) for reading in theirs]
+        assert [isinstance(r, str) for r in ours] == [isinstance(r, str) for r in theirs]
+        assert ours[0].to_sympy() == theirs[0] or str(ours[0].to_sympy()) == str(theirs[0])
+
+
 def test_expressions_compare():
     assert sympy_expr_eq(NINE, NINE, 6, 15) and not sympy_expr_eq(NINE, TEN, 6, 15)

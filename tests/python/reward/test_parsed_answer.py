@@ -31,7 +31,7 @@ def test_equality_and_hash():
     symbol = ParsedAnswer([("symbol", "9", [])])
     assert str(symbol) == str(NINE) and symbol != NINE
     decimal = ParsedAnswer([("decimal", "9", [])])
-    assert decimal != NINE and str(decimal) == "9.0"
+    assert decimal != NINE and str(decimal) == "9.00000000000000"
 
 
 @pytest.mark.parametrize("number", [0, 1, -1, -2, 9, 2**61 - 1, 2**61, -(2**61) + 1, 10**50])
@@ -105,9 +105,13 @@ def test_to_sympy_and_back():
 
 
 def test_prints_as_sympy_does():
-    for expression in expressions():
-        if not expression.atoms(pytest.importorskip("sympy").Float):  # those show fewer digits
-            assert str(from_sympy(expression)) == str(expression)
+    sympy = pytest.importorskip("sympy")
+    x = sympy.Symbol("x", real=True)
+    decimals = [
+        sympy.Float(text) for text in ("1e-5", "-123.456", "2e15", "1.00000000000000000001")
+    ]
+    for expression in [*expressions(), *decimals, x * decimals[0], x + decimals[1]]:
+        assert str(from_sympy(expression)) == str(expression)
 
 
 def test_is_an_operand():
