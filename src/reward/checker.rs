@@ -191,6 +191,11 @@ impl Checker {
                 false => (Outcome::Unknown(Reason::Gold), Rule::Text),
             };
         }
+        if let (Some(wanted), Some(given)) = (gold.unit, pred.unit)
+            && wanted != given
+        {
+            return (Outcome::NotEqual, Rule::Kind);
+        }
         let mut best = None;
         // One budget for all pairs of readings.
         let mut budget = Budget::new(self.settings.work);
@@ -438,6 +443,31 @@ mod tests {
             (0..300).map(|i| if i % 7 == 5 || i % 7 == 3 { 1.0 } else { 0.0 }).collect();
         for threads in [None, Some(1), Some(2), Some(3), Some(1000)] {
             assert_eq!(checker().score_any(&responses, &golds, threads), expected);
+        }
+    }
+
+    #[test]
+    fn units_that_both_name_must_agree() {
+        let same = |gold: &str, pred: &str| {
+            checker().check(gold, &format!("\\boxed{{{pred}}}")).outcome == Outcome::Equal
+        };
+        for (gold, pred) in [
+            (r"37\text{ cm}", r"37\text{ m}"),
+            (r"4\text{ hours}", r"4\text{ min}"),
+            (r"6:10\text{ PM}", r"6:10\text{ a.m.}"),
+            (r"85\text{ cents}", r"85\text{ dollars}"),
+        ] {
+            assert!(!same(gold, pred), "{gold} against {pred}");
+        }
+        for (gold, pred) in [
+            (r"37\text{ cm}", r"37"),
+            (r"37", r"37\text{ cm}"),
+            (r"37\text{ cm}^2", r"37\text{ square centimeters}"),
+            (r"9\text{ miles per hour}", r"9\text{ mph}"),
+            (r"6:10\text{ PM}", r"6:10\text{ p.m.}"),
+            (r"12\text{ apples}", r"12\text{ pieces}"),
+        ] {
+            assert!(same(gold, pred), "{gold} against {pred}");
         }
     }
 

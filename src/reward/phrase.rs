@@ -41,6 +41,6 @@ pub fn formula(text: &str, start: usize, end: usize, dialect: Dialect) -> Option
     if formula.len() > LONGEST {
         return None;
     }
-    let latex = normalize_carefully(formula, Boxed::None);
+    let (latex, _) = normalize_carefully(formula, Boxed::None);
     Some((latex::parse(&latex, dialect).ok()?, latex))
 }

@@ -80,6 +80,8 @@ pub struct Answer {
     pub prose: Option<String>,
     /// How a response ends, where that may matter.
     pub end: Option<String>,
+    /// The unit that was dropped, if it is one that others are mistaken for.
+    pub unit: Option<&'static str>,
 }
 
 impl Answer {
@@ -118,7 +120,10 @@ pub fn read(text: &str, reading: &Reading, places: Places, dialect: Dialect) -> 
         };
         let source = Source::of(&found.found);
         let (candidate, shown) = match understand(text, &found, target, dialect, &mut budget) {
-            Understood::Parsed(parsed, shown) => (Some(Candidate::Parsed(parsed)), shown),
+            Understood::Parsed(parsed, shown, unit) => {
+                answer.unit = unit;
+                (Some(Candidate::Parsed(parsed)), shown)
+            }
             Understood::Choice(choice, shown) => (Some(Candidate::Text(choice)), shown),
             Understood::Not(reason, shown) => {
                 answer.reason.get_or_insert(reason);
@@ -158,7 +163,8 @@ fn boxes(found: &Match, text: &str) -> bool {
 }
 
 enum Understood {
-    Parsed(Parsed, String),
+    /// With the text, and the unit that it lost.
+    Parsed(Parsed, String, Option<&'static str>),
     Choice(String, String),
     Not(Reason, String),
 }
@@ -183,17 +189,17 @@ fn understand(
             if dialect.lenient
                 && let Some((parsed, shown)) = phrase::formula(text, start, end, dialect)
             {
-                return Understood::Parsed(parsed, shown);
+                return Understood::Parsed(parsed, shown, None);
             }
             match plain::number(&ascii(integer), part(decimal), *percent) {
-                Ok((parsed, shown)) => Understood::Parsed(parsed, shown),
+                Ok((parsed, shown)) => Understood::Parsed(parsed, shown, None),
                 Err(reason) => Understood::Not(reason, String::new()),
             }
         }
         (Found::Arithmetic(range), _) => {
             let arithmetic = ascii(range);
             match plain::parse(&arithmetic) {
-                Ok(parsed) => Understood::Parsed(parsed, arithmetic),
+                Ok(parsed) => Understood::Parsed(parsed, arithmetic, None),
                 Err(reason) => Understood::Not(reason, arithmetic),
             }
         }
@@ -216,6 +222,7 @@ fn pieces_of(
 ) -> Understood {
     let mut shown = Vec::with_capacity(pieces.len());
     let mut parsed = Vec::with_capacity(pieces.len());
+    let mut unit = None;
     for piece in pieces {
         let latex = text.get(piece.text.clone()).unwrap_or_default();
         // Signs beyond ASCII are spelled out, in up to a dozen bytes.
@@ -232,7 +239,9 @@ fn pieces_of(
         }
         let latex = if dialect.lenient {
             let boxed = if boxed == Boxed::Last { Boxed::LastSentence } else { boxed };
-            normalize::normalize_carefully(latex, boxed)
+            let (latex, dropped) = normalize::normalize_carefully(latex, boxed);
+            unit = unit.or(dropped);
+            latex
         } else {
             let normalization = Normalization { boxed, ..target.normalization.clone() };
             normalize::normalize(latex, &normalization)
@@ -242,11 +251,12 @@ fn pieces_of(
     }
     let nodes: usize = parsed.iter().flatten().map(|parsed| parsed.arena.len()).sum();
     if parsed.len() > 1 && parsed.iter().all(Result::is_ok) && nodes <= MAX_NODES {
-        return Understood::Parsed(joined(parsed.into_iter().flatten()), shown.join(" and "));
+        let whole = joined(parsed.into_iter().flatten());
+        return Understood::Parsed(whole, shown.join(" and "), None);
     }
     let first = shown.into_iter().next().unwrap_or_default();
     match parsed.into_iter().next() {
-        Some(Ok(parsed)) => Understood::Parsed(parsed, first),
+        Some(Ok(parsed)) => Understood::Parsed(parsed, first, unit),
         Some(Err(reason)) => Understood::Not(reason, first),
         None => Understood::Not(Reason::Syntax, first),
     }

@@ -513,7 +513,8 @@ impl Comparison<'_> {
             return self.as_element(relation, set, relation_is_gold);
         }
         let by_solutions = |outcome| (outcome, Rule::Solutions);
-        let numeric = tree::variables(&self.arena, relation).is_empty();
+        let numeric =
+            tree::variables(&self.arena, relation).is_empty() && !self.mentions_matrix(relation);
         if relation_is_gold && numeric && !self.conventions.free_chains {
             // To Math-Verify its solutions are everything or nothing.
             return by_solutions(Outcome::NotEqual);

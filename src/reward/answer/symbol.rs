@@ -129,11 +129,17 @@ impl Comparison<'_> {
                 // A command without its backslash is that function or constant.
                 text.trim_end_matches(OTHER_DOMAIN).replace('\\', "")
             };
+            // What prints like a mere name, as `1 \cdot x`, is none.
+            let telling = |node| match node {
+                Node::Symbol(name) => self.arena.name(name).contains(['*', '/', '+', '-']),
+                node => matches!(node, Node::Number(_) | Node::Constant(_)),
+            };
             let one_symbol = |node| matches!(node, Node::Symbol(_));
             // Decimals print with all digits of their precision.
             let decimal =
                 |id| tree::has_decimal(&self.arena, id) && !tree::is_zero(&self.arena, id);
             if one_symbol(a) != one_symbol(b)
+                && (telling(a) || telling(b))
                 && !decimal(gold)
                 && !decimal(pred)
                 && reads(gold) == reads(pred)

@@ -390,10 +390,23 @@ fn is_conjunction(text: &str) -> bool {
 /// What stands in round or square brackets.
 fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
     let mut plain = true;
+    // The elements if they are ends of an interval: `{3 \over 4}` is then no set.
+    let mut values = Vec::new();
     let mut groups: Vec<Vec<Id>> = vec![Vec::new()];
     loop {
         let group = groups.last_mut().ok_or(Reason::Syntax)?;
-        plain &= element(parser, Elements::Any, group)?;
+        let braced = parser.kind() == Kind::Open(Bracket::Brace);
+        let before = group.len();
+        if element(parser, Elements::Any, group)? {
+            values.extend(group.last().copied());
+        } else {
+            let single = match group.get(before..) {
+                Some(&[set]) if braced => grouped_value(parser, set),
+                _ => None,
+            };
+            plain &= single.is_some();
+            values.extend(single);
+        }
         if parser.take(Kind::Semicolon) {
             groups.push(Vec::new());
         } else if !parser.take(Kind::Comma) {
@@ -402,8 +415,8 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
     }
     let Kind::Close(close) = parser.kind() else { return Err(Reason::Syntax) };
     parser.at += 1;
-    if let ([group], true) = (&groups[..], plain)
-        && let [low, high] = group[..]
+    if let ([_], true) = (&groups[..], plain)
+        && let [low, high] = values[..]
     {
         return Ok(interval(parser, open, low, high, close));
     }
@@ -417,6 +430,17 @@ fn pair_or_tuple(parser: &mut Parser, open: Bracket) -> Result<Id> {
         return Ok(single);
     }
     Ok(tuple(parser, &elements))
+}
+
+/// The value in braces that only group it.
+fn grouped_value(parser: &Parser, set: Id) -> Option<Id> {
+    let Node::Set(kids) = parser.arena.node(set) else { return None };
+    let &[only] = parser.arena.kids(kids) else { return None };
+    let value = matches!(
+        parser.arena.node(only),
+        Node::Number(_) | Node::Constant(_) | Node::Add(_) | Node::Mul(_) | Node::Pow(..)
+    );
+    value.then_some(only)
 }
 
 /// An interval, or an ordered pair where an interval would be empty.

@@ -51,8 +51,45 @@ const NOT_UNITS: &[&str] = &[
     "d",
 ];
 
-/// The LaTeX with its spelling repaired, and without units.
-pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
+/// Units that are mistaken for each other, and how they are written.
+const CONFUSABLE: &[(&str, &[&str])] = &[
+    ("millimetre", &["mm", "millimeter", "millimeters", "millimetre", "millimetres"]),
+    ("centimetre", &["cm", "cms", "centimeter", "centimeters", "centimetre", "centimetres"]),
+    ("metre", &["m", "meter", "meters", "metre", "metres"]),
+    ("kilometre", &["km", "kms", "kilometer", "kilometers", "kilometre", "kilometres", "kmh"]),
+    ("inch", &["inch", "inches"]),
+    ("foot", &["ft", "foot", "feet"]),
+    ("yard", &["yd", "yds", "yard", "yards"]),
+    ("mile", &["mile", "miles", "mph"]),
+    ("gram", &["g", "gm", "gram", "grams"]),
+    ("kilogram", &["kg", "kgs", "kilogram", "kilograms"]),
+    ("ounce", &["oz", "ounce", "ounces"]),
+    ("pound", &["lb", "lbs", "pound", "pounds"]),
+    ("second", &["s", "sec", "secs", "second", "seconds"]),
+    ("minute", &["min", "mins", "minute", "minutes"]),
+    ("hour", &["h", "hr", "hrs", "hour", "hours"]),
+    ("day", &["day", "days"]),
+    ("week", &["week", "weeks"]),
+    ("month", &["month", "months"]),
+    ("year", &["yr", "yrs", "year", "years"]),
+    ("cent", &["cent", "cents"]),
+    ("dollar", &["dollar", "dollars"]),
+    ("morning", &["am"]),
+    ("afternoon", &["pm"]),
+];
+
+/// The first unit in what was dropped behind an answer, if it is one that others are mistaken for.
+fn confusable_unit(dropped: &str) -> Option<&'static str> {
+    let plain = dropped.to_lowercase().replace("p.m", "pm").replace("a.m", "am");
+    let word = plain.split(|c: char| !c.is_ascii_alphabetic()).find(|word| {
+        !["", "text", "mathrm", "mbox", "textrm", "rm", "square", "sq", "cubic"].contains(word)
+    })?;
+    let (name, _) = CONFUSABLE.iter().find(|(_, spellings)| spellings.contains(&word))?;
+    Some(name)
+}
+
+/// The LaTeX with its spelling repaired, and the unit that it lost, if that matters.
+pub fn normalize_carefully(latex: &str, boxed: Boxed) -> (String, Option<&'static str>) {
     let boxed = boxed_content(latex, boxed);
     let mut text = spelled_out(boxed.trim_matches(is_space)).into_owned();
     apply(&mut text, &spelling::REPAIRS);
@@ -65,6 +102,7 @@ pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
     for mark in ["\\text{\\%}", "\\text{ \\%}", "\\text{%}", "\\text{ %}"] {
         text = text.replace(mark, "\\%");
     }
+    let whole = text.clone();
     // Each round drops one thing: in "5 \text{cm}^2." the point, then the unit.
     for _ in 0..8 {
         let kept = without_tail(&text);
@@ -73,9 +111,10 @@ pub fn normalize_carefully(latex: &str, boxed: Boxed) -> String {
         }
         text.truncate(kept.len());
     }
+    let unit = whole.get(text.len()..).and_then(confusable_unit);
     apply(&mut text, &[leading_point, half]);
     apply(&mut text, &operators::REPAIRS);
-    text.trim_matches(is_space).to_string()
+    (text.trim_matches(is_space).to_string(), unit)
 }
 
 fn apply(text: &mut String, repairs: &[Repair]) {
