@@ -74,9 +74,10 @@ impl<'a> Printer<'a> {
         let mut parts: Vec<Option<Vec<Id>>> = vec![None; arena.len()];
         let mut needed = vec![false; arena.len()];
         needed[root.index()] = true;
+        let mut opened = 0;
         for id in arena.ids().rev() {
             if needed[id.index()] {
-                let of_node = flattened(arena, id);
+                let of_node = flattened(arena, id, &mut opened);
                 of_node.iter().for_each(|part| needed[part.index()] = true);
                 parts[id.index()] = Some(of_node);
             }
@@ -627,22 +628,22 @@ fn compare(a: &Monomial<'_>, b: &Monomial<'_>) -> Ordering {
 }
 
 /// What a node is made of. Sums in sums and products in products are opened up.
-fn flattened(arena: &Arena, id: Id) -> Vec<Id> {
+fn flattened(arena: &Arena, id: Id, opened: &mut usize) -> Vec<Id> {
     let same = |part: Id| {
         matches!(
             (arena.node(id), arena.node(part)),
             (Node::Add(_), Node::Add(_)) | (Node::Mul(_), Node::Mul(_))
         )
     };
-    let (mut parts, mut opened) = (Vec::new(), 0);
+    let mut parts = Vec::new();
     let mut waiting: Vec<Id> = arena.children(id).collect();
     waiting.reverse();
     while let Some(part) = waiting.pop() {
-        // Shared nodes could make this endless; past the limit they stay closed.
-        if same(part) && opened < MAX_NODES {
+        // Shared nodes could make this endless; past the limit, for all nodes, they stay closed.
+        if same(part) && *opened < 2 * MAX_NODES {
             let start = waiting.len();
             waiting.extend(arena.children(part));
-            opened += 1 + waiting.len() - start;
+            *opened += 1 + waiting.len() - start;
             waiting[start..].reverse();
         } else {
             parts.push(part);
