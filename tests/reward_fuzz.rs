@@ -515,7 +515,7 @@ fn fuzz(mut random: Random, seeds: &[String], executions: u64, reports: bool) ->
             }
             Job::Nodes => {
                 let pair = [nodes(&mut random), nodes(&mut random)];
-                seen.timed(Job::Nodes, &[&format!("{pair:?}")], || built(checker, &pair));
+                seen.timed(Job::Nodes, &[&brief(&pair)], || built(checker, &pair));
             }
             Job::Groups => {
                 let many: Vec<&str> = (0..6).map(|_| &*texts[random.below(texts.len())]).collect();
@@ -658,6 +658,13 @@ fn nodes(random: &mut Random) -> Vec<WireNode> {
         nodes.push((kind.to_string(), data.to_string(), kids.collect()));
     }
     nodes
+}
+
+/// `add 0 0; mul 1 1`
+fn brief(pair: &[Vec<WireNode>; 2]) -> String {
+    let node = |(kind, data, kids): &WireNode| format!("{kind} {data} {kids:?}");
+    let list = |nodes: &Vec<WireNode>| nodes.iter().map(node).collect::<Vec<_>>().join("; ");
+    format!("{} AGAINST {}", list(&pair[0]), list(&pair[1]))
 }
 
 fn built(checker: &Checker, pair: &[Vec<WireNode>; 2]) {

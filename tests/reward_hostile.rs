@@ -133,6 +133,7 @@ const FORMULAS: &[Formula] = &[
     ("determinants of what is not square", |n| {
         format!("\\det \\begin{{pmatrix}}1\\\\{n}\\\\x\\end{{pmatrix}}")
     }),
+    ("products of factorials", |n| format!("\\prod_{{k={n}+a}}^{{10000}}k!")),
     ("sums of powers", |n| listed(100, "+", |i| format!("\\sum_{{k=1}}^{{2999}}k^{{{}}}", i + n))),
     ("harmonic sums", |n| {
         listed(100, "+", |i| format!("\\sum_{{k=1}}^{{2999}}\\frac{{1}}{{k^{{{}}}}}", i + n))

@@ -103,9 +103,10 @@ impl<'a> Printer<'a> {
         let mut parts: Vec<Option<Vec<Id>>> = vec![None; arena.len()];
         let mut needed = vec![false; arena.len()];
         needed[root.index()] = true;
+        let mut opened = 0;
         for id in arena.ids().rev() {
             if needed[id.index()] {
-                let of_node = flattened(arena, id, style);
+                let of_node = flattened(arena, id, style, &mut opened);
                 of_node.iter().for_each(|part| needed[part.index()] = true);
                 parts[id.index()] = Some(of_node);
             }
@@ -871,7 +872,7 @@ fn compare(a: &Monomial<'_>, b: &Monomial<'_>) -> Ordering {
 
 /// What a node is made of. Sums in sums and products in products are opened up; a product above a
 /// fraction line only by those who write plainly.
-fn flattened(arena: &Arena, id: Id, style: Style) -> Vec<Id> {
+fn flattened(arena: &Arena, id: Id, style: Style, opened: &mut usize) -> Vec<Id> {
     let same = |part: Id| {
         matches!(
             (arena.node(id), arena.node(part)),
@@ -899,13 +900,13 @@ fn flattened(arena: &Arena, id: Id, style: Style) -> Vec<Id> {
         },
         _ => false,
     };
-    let (mut parts, mut opened) = (Vec::new(), 0);
+    let mut parts = Vec::new();
     let mut waiting = children(id);
     while let Some((part, open)) = waiting.pop() {
-        // Shared nodes could make this endless; past the limit they stay closed.
-        if open && same(part) && opened < MAX_NODES && !rational(part) {
+        // Shared nodes could make this endless; past the limit, for all nodes, they stay closed.
+        if open && same(part) && *opened < 2 * MAX_NODES && !rational(part) {
             let inner = children(part);
-            opened += 1 + inner.len();
+            *opened += 1 + inner.len();
             waiting.extend(inner);
         } else {
             parts.push(part);

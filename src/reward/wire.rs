@@ -11,8 +11,8 @@ use super::expr::{Arena, Binder, Constant, Function, Id, Kids, Node, Number, Num
 /// A node: its kind, what else it says, and the places of its children, which precede it.
 pub type WireNode = (String, String, Vec<u32>);
 
-/// Most children of all nodes together: a chain of relations repeats its links.
-const MAX_PARTS: usize = 1 << 20;
+/// Most children of all nodes together.
+const MAX_PARTS: usize = 1 << 15;
 
 /// What can be found by its name.
 trait Named: Copy + 'static {

@@ -134,7 +134,11 @@ pub fn evaluate(
             Term::Apply(..) => 40,
             _ => 1,
         } as u64;
-        terms.budget.charge(30 + parts * words * words * 2)?;
+        let products = match terms.term(id) {
+            Term::Apply(Function::Factorial, list) => multiplied_out(&values, list),
+            _ => 0,
+        };
+        terms.budget.charge(30 + parts * words * words * 2 + products * words * 8)?;
         let value = match terms.term(id) {
             Term::Bind(binder, list) => {
                 let (binder, list) = (*binder, list.to_vec());
@@ -154,6 +158,14 @@ pub fn evaluate(
         values[id.index()] = Some(value);
     }
     values[root.index()].take().unwrap_or(Err(Fault::Vague))
+}
+
+/// How many numbers are multiplied for a factorial.
+fn multiplied_out(values: &[Option<Known>], list: &[Tid]) -> u64 {
+    let argument = list.first().map(|&part| at(values, part));
+    let Some(Ok(Value::Finite(value))) = argument else { return 0 };
+    let number = value.integer().and_then(|number| u64::try_from(&number).ok());
+    number.filter(|&number| number < STIRLING.unsigned_abs()).unwrap_or(0)
 }
 
 fn is_ready(terms: &Terms<'_>, id: Tid, point: &Point<'_>) -> bool {
