@@ -571,7 +571,7 @@ impl<'a> Printer<'a> {
             true => {
                 let within = |&part: &Id| match self.arena.node(part) {
                     Node::Mul(_) if self.known(part).is_none() => {
-                        flattened(self.arena, part, Style::Plain)
+                        flattened(self.arena, part, Style::Plain, &mut 0)
                     }
                     _ => vec![part],
                 };

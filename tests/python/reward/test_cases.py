@@ -33,7 +33,8 @@ def test_case(case: dict[str, Any], profile: str) -> None:
     assert verdict.equal == case[profile], verdict
 
 
-@pytest.mark.parametrize("case", cases())
+# Hostile cases can take it minutes.
+@pytest.mark.parametrize("case", [case for case in cases() if "hostile" not in str(case.id)])
 def test_the_peer_says_so(case: dict[str, Any]) -> None:
     """What the files say of Math-Verify is what it says, where it is installed."""
     math_verify = pytest.importorskip("math_verify", reason="Math-Verify is not installed")
