@@ -3,9 +3,14 @@
 //! The grammar is that of answers as people write them, with the readings that Math-Verify's parser
 //! settles on where several are possible.
 
+mod atoms;
+mod calculus;
+mod calls;
 mod commands;
 mod complex;
+mod functions;
 mod lenient;
+mod matrix;
 mod number;
 mod parser;
 mod sets;
