@@ -31,7 +31,7 @@ CONVENTIONS = {
     "words_have_values": "'no solution' is the empty set, 'forty-two' is 42",
     "extra_percent_sign": "17.5%% answers 17.5",
     "answer_after_thinking": "what follows </think> is read, if an answer is there",
-    "solution_golds": "a gold answer that is a whole solution stands for its box, or what follows ####",
+    "solution_golds": "a gold answer that is a whole solution stands for its box or #### part",
     "prose_verbatim": "a gold answer in prose is given by the same words at the end",
     "bound_names": "f(t) = t^2 answers f(x) = x^2",
     "lenient": "4.5e33, 10\\,000, x² and the like are read as people read them",
@@ -50,8 +50,8 @@ examples:
 
 The file has a column of gold answers and one of responses; either may hold lists. Usual names are
 found, and a dot looks into objects. A row is correct only if its outcome is `equal`; `unknown`
-says that no answer was found (response, gold) or that the comparison was given up (undecided,
-budget, too_large, undefined).
+says that no answer was found (response, gold), that it can not be read (syntax, too_large), or
+that the comparison was given up (undecided, budget, undefined).
 
 exit codes:
   0 checked; 1 no row could be read or, with --fail-on-unreadable, not all; 2 wrong arguments or
