@@ -1,5 +1,6 @@
 //! Expressions as text, as sympy would write them: what people see of an answer.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use dashu_base::{Abs, BitTest, Sign, Signed, SquareRoot, UnsignedAbs};
@@ -96,6 +97,8 @@ struct Printer<'a> {
     /// Per node: its value, if it is written as one number.
     values: Vec<Option<RBig>>,
     pieces: Vec<Piece>,
+    /// How many nodes were opened up so far, of all.
+    opened: Cell<usize>,
 }
 
 impl<'a> Printer<'a> {
@@ -112,7 +115,8 @@ impl<'a> Printer<'a> {
             }
         }
         let values = vec![None; arena.len()];
-        Self { arena, style, parts, values, pieces: vec![Piece::default(); arena.len()] }
+        let pieces = vec![Piece::default(); arena.len()];
+        Self { arena, style, parts, values, pieces, opened: Cell::new(opened) }
     }
 
     fn print(mut self, root: Id) -> String {
@@ -571,7 +575,10 @@ impl<'a> Printer<'a> {
             true => {
                 let within = |&part: &Id| match self.arena.node(part) {
                     Node::Mul(_) if self.known(part).is_none() => {
-                        flattened(self.arena, part, Style::Plain, &mut 0)
+                        let mut opened = self.opened.get();
+                        let parts = flattened(self.arena, part, Style::Plain, &mut opened);
+                        self.opened.set(opened);
+                        parts
                     }
                     _ => vec![part],
                 };
