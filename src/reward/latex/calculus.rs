@@ -58,10 +58,10 @@ impl Parser<'_> {
             self.tokens[self.at + 1].kind = Kind::Greek;
         }
         let body = self.braced()?;
-        self.expect(Kind::Open(Bracket::Brace))?;
+        self.require(Kind::Open(Bracket::Brace))?;
         let variable = self.text_at(self.at)[1..].trim_start().trim_start_matches('\\');
         self.at += 1;
-        self.expect(Kind::Close(Bracket::Brace))?;
+        self.require(Kind::Close(Bracket::Brace))?;
         let variable = symbol::variable(self, variable);
         let kids = self.arena.list(&[body, variable]);
         Ok(Some(self.arena.push(Node::Bind(Binder::Derivative, kids))))
@@ -83,12 +83,12 @@ impl Parser<'_> {
         if self.kind() == Kind::Caret {
             above = Some(self.superscript()?);
         }
-        self.expect(Kind::Underscore)?;
-        self.expect(Kind::Open(Bracket::Brace))?;
+        self.require(Kind::Underscore)?;
+        self.require(Kind::Open(Bracket::Brace))?;
         let variable = self.nested(Self::expression)?;
-        self.expect(Kind::Relation(Relation::Eq))?;
+        self.require(Kind::Relation(Relation::Eq))?;
         let lower = self.nested(Self::expression)?;
-        self.expect(Kind::Close(Bracket::Brace))?;
+        self.require(Kind::Close(Bracket::Brace))?;
         let upper = match above {
             Some(upper) => upper,
             None => self.superscript()?,
@@ -104,14 +104,14 @@ impl Parser<'_> {
     /// `\lim_{x \to a^{+}} ..`
     pub(super) fn limit(&mut self) -> Result<Id> {
         self.at += 1;
-        self.expect(Kind::Underscore)?;
-        self.expect(Kind::Open(Bracket::Brace))?;
+        self.require(Kind::Underscore)?;
+        self.require(Kind::Open(Bracket::Brace))?;
         if !matches!(self.kind(), Kind::Letter | Kind::Greek | Kind::Symbol) {
             return Err(Reason::Syntax);
         }
         let variable = symbol::variable(self, self.text_at(self.at));
         self.at += 1;
-        self.expect(Kind::Approaches)?;
+        self.require(Kind::Approaches)?;
         let point = self.nested(Self::expression)?;
         let mut binder = Binder::Limit;
         if self.kind() == Kind::Caret && self.one_sided() {
@@ -119,7 +119,7 @@ impl Parser<'_> {
             binder = if left { Binder::LimitLeft } else { Binder::LimitRight };
             self.at += 4;
         }
-        self.expect(Kind::Close(Bracket::Brace))?;
+        self.require(Kind::Close(Bracket::Brace))?;
         let body = self.deeper(|parser| parser.product(Functions::Allowed))?;
         let kids = self.arena.list(&[body, variable, point]);
         Ok(self.arena.push(Node::Bind(binder, kids)))

@@ -124,7 +124,7 @@ impl Parser<'_> {
         }
         self.at += 1;
         if braced {
-            self.expect(Kind::Close(Bracket::Brace))?;
+            self.require(Kind::Close(Bracket::Brace))?;
         }
         let name = self.arena.intern(&name);
         let kids = self.arena.list(&arguments);

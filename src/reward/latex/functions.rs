@@ -111,12 +111,12 @@ impl Parser<'_> {
     pub(super) fn variadic(&mut self, function: Function) -> Result<Id> {
         self.at += 1;
         let (_, above) = self.scripts()?;
-        self.expect(Kind::Open(Bracket::Round))?;
+        self.require(Kind::Open(Bracket::Round))?;
         let mut arguments = vec![self.nested(Self::expression)?];
         while self.take(Kind::Comma) {
             arguments.push(self.nested(Self::expression)?);
         }
-        self.expect(Kind::Close(Bracket::Round))?;
+        self.require(Kind::Close(Bracket::Round))?;
         let value = self.arena.apply(function, &arguments);
         Ok(match above {
             Some(power) => self.arena.pow(value, power),
@@ -154,7 +154,7 @@ impl Parser<'_> {
         self.at += 1;
         let degree = if self.take(Kind::Open(Bracket::Square)) {
             let degree = self.nested(Self::expression)?;
-            self.expect(Kind::Close(Bracket::Square))?;
+            self.require(Kind::Close(Bracket::Square))?;
             degree
         } else {
             self.arena.integer(2)

@@ -101,12 +101,13 @@ impl<'t> Parser<'t> {
         found
     }
 
-    pub fn expect(&mut self, kind: Kind) -> Result<()> {
+    /// Takes a token of this kind, or it is a syntax error.
+    pub fn require(&mut self, kind: Kind) -> Result<()> {
         if self.take(kind) { Ok(()) } else { Err(Reason::Syntax) }
     }
 
     /// Everything must have been read.
-    pub fn expect_finish(&self) -> Result<()> {
+    pub fn require_finish(&self) -> Result<()> {
         if self.kind() == Kind::Finish { Ok(()) } else { Err(Reason::Syntax) }
     }
 
@@ -357,7 +358,7 @@ impl<'t> Parser<'t> {
     }
 
     pub(super) fn raised(&mut self, scripts: Scripts) -> Result<Id> {
-        self.expect(Kind::Caret)?;
+        self.require(Kind::Caret)?;
         if self.kind() == Kind::Open(Bracket::Brace) {
             return self.braced();
         }
@@ -371,15 +372,15 @@ impl<'t> Parser<'t> {
 
     /// `{ expression }`
     pub fn braced(&mut self) -> Result<Id> {
-        self.expect(Kind::Open(Bracket::Brace))?;
+        self.require(Kind::Open(Bracket::Brace))?;
         let value = self.nested(Self::expression)?;
-        self.expect(Kind::Close(Bracket::Brace))?;
+        self.require(Kind::Close(Bracket::Brace))?;
         Ok(value)
     }
 
     /// What follows an underscore: its text, and its value if it is one expression.
     pub fn subscript(&mut self) -> Result<(String, Option<Id>)> {
-        self.expect(Kind::Underscore)?;
+        self.require(Kind::Underscore)?;
         let from = self.at;
         if self.take(Kind::Open(Bracket::Brace)) {
             let first = self.nested(Self::expression)?;
@@ -389,7 +390,7 @@ impl<'t> Parser<'t> {
                 single = None;
             }
             let text = self.joined(from + 1, self.at);
-            self.expect(Kind::Close(Bracket::Brace))?;
+            self.require(Kind::Close(Bracket::Brace))?;
             return Ok((text, single));
         }
         // In x_i^2 the exponent belongs to x.
@@ -456,10 +457,10 @@ impl<'t> Parser<'t> {
         let value = self.nested(Self::expression)?;
         if bracket == Bracket::Brace && self.take(Kind::Choose) {
             let lower = self.nested(Self::expression)?;
-            self.expect(Kind::Close(bracket))?;
+            self.require(Kind::Close(bracket))?;
             return Ok(self.arena.apply(Function::Binomial, &[value, lower]));
         }
-        self.expect(Kind::Close(bracket))?;
+        self.require(Kind::Close(bracket))?;
         match bracket {
             Bracket::Bar => Ok(self.arena.apply(Function::Abs, &[value])),
             Bracket::Floor => Ok(self.arena.apply(Function::Floor, &[value])),
@@ -476,7 +477,7 @@ impl<'t> Parser<'t> {
             parser.open_bars = 1;
             parser.expression()
         })?;
-        self.expect(kind)?;
+        self.require(kind)?;
         Ok(self.arena.apply(function, &[value]))
     }
 }

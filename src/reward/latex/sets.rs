@@ -50,7 +50,7 @@ pub fn answer(parser: &mut Parser) -> Result<Id> {
 fn whole(parser: &mut Parser, read: impl FnOnce(&mut Parser) -> Result<Id>) -> Result<Id> {
     parser.at = 0;
     let id = read(parser)?;
-    parser.expect_finish()?;
+    parser.require_finish()?;
     Ok(id)
 }
 
@@ -94,7 +94,7 @@ fn assigned(parser: &mut Parser) -> Result<Id> {
     while parser.take(Kind::Comma) {
         names.push(parser.atom()?);
     }
-    parser.expect(Kind::Close(Bracket::Round))?;
+    parser.require(Kind::Close(Bracket::Round))?;
     if let [single] = names[..] {
         return Ok(single);
     }
@@ -265,9 +265,9 @@ fn set_atom(parser: &mut Parser) -> Result<Id> {
             Kind::Begin(Environment::Cases) => cases(parser),
             Kind::Open(Bracket::Angle) => vector(parser),
             Kind::Boxed => {
-                parser.expect(Kind::Open(Bracket::Brace))?;
+                parser.require(Kind::Open(Bracket::Brace))?;
                 let groups = groups(parser, Elements::Any)?;
-                parser.expect(Kind::Close(Bracket::Brace))?;
+                parser.require(Kind::Close(Bracket::Brace))?;
                 gathered(parser, groups)
             }
             Kind::Open(Bracket::Brace) if parser.take(Kind::Close(Bracket::Brace)) => {
@@ -299,14 +299,14 @@ fn braced_set(parser: &mut Parser, bracket: Bracket) -> Result<Id> {
     if let Some(condition) = condition_at(parser) {
         parser.at = condition;
         let conditions = groups(parser, Elements::Any)?.concat();
-        parser.expect(Kind::Close(bracket))?;
+        parser.require(Kind::Close(bracket))?;
         // A union of one: the set of its solutions, where a bare relation would be a relation.
         let condition = all_hold(parser, &conditions)?;
         let kids = parser.arena.list(&[condition]);
         return Ok(parser.arena.push(Node::Union(kids)));
     }
     let elements = groups(parser, Elements::Any)?.concat();
-    parser.expect(Kind::Close(bracket))?;
+    parser.require(Kind::Close(bracket))?;
     let kids = parser.arena.list(&elements);
     Ok(parser.arena.push(Node::Set(kids)))
 }
@@ -346,7 +346,7 @@ fn all_hold(parser: &mut Parser, conditions: &[Id]) -> Result<Id> {
 /// `\langle 1, 2 \rangle`
 fn vector(parser: &mut Parser) -> Result<Id> {
     let elements = groups(parser, Elements::Any)?.concat();
-    parser.expect(Kind::Close(Bracket::Angle))?;
+    parser.require(Kind::Close(Bracket::Angle))?;
     Ok(tuple(parser, &elements))
 }
 
@@ -537,7 +537,7 @@ fn operand(parser: &mut Parser) -> Result<Id> {
     if algebra_inside {
         parser.at += 1;
         let inside = parser.nested(differences)?;
-        parser.expect(Kind::Close(Bracket::Round))?;
+        parser.require(Kind::Close(Bracket::Round))?;
         return Ok(inside);
     }
     set_atom(parser)
