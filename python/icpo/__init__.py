@@ -7,7 +7,9 @@ answers; ``icpo.math_verify`` is the same under Math-Verify's names.
 
 from icpo._core import __version__, num_threads, set_num_threads
 from icpo.errors import (
+    CheckpointError,
     ConfigError,
+    DataError,
     DeviceError,
     DTypeError,
     IcpoError,
@@ -20,8 +22,10 @@ from icpo.errors import (
 from icpo.objective.config import LossConfig
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "DTypeError",
+    "DataError",
     "DeviceError",
     "IcpoError",
     "InternalError",

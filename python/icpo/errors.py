@@ -7,8 +7,10 @@ Every class derives from `IcpoError` and from the standard exception that it is 
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "DTypeError",
+    "DataError",
     "DeviceError",
     "IcpoError",
     "InternalError",
@@ -49,6 +51,14 @@ class ConfigError(IcpoError, ValueError):
 
 class MissingArgumentError(IcpoError, TypeError):
     """An argument is missing that the configuration makes necessary."""
+
+
+class DataError(IcpoError, ValueError):
+    """A row of a file, or a prompt made of it, can not be used."""
+
+
+class CheckpointError(IcpoError, RuntimeError):
+    """A checkpoint can not be written, read, or continued from."""
 
 
 class InternalError(IcpoError, RuntimeError):
