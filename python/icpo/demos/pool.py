@@ -1,0 +1,99 @@
+"""The pool: every demonstration that a run may show, in a fixed order."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import overload
+
+from icpo.errors import DataError
+from icpo.types import Demo
+
+__all__ = ["DemoPool", "same_text"]
+
+
+class DemoPool(Sequence[Demo]):
+    """Demonstrations with unique ids, at least one of them. Never changed; parts are new pools.
+
+    >>> pool = DemoPool([Demo("a", "1 + 1?", "2", subject="sums"), Demo("b", "2 * 3?", "6")])
+    >>> len(pool), [demo.id for demo in pool.by_subject["sums"]]
+    (2, ['a'])
+    """
+
+    def __init__(self, demos: Iterable[Demo]) -> None:
+        """Takes the demonstrations in their order, which selection depends on."""
+        self._demos = tuple(demos)
+        if not self._demos:
+            raise DataError("demos: expected at least one demonstration, got none")
+        first: dict[str, int] = {}
+        for place, demo in enumerate(self._demos):
+            for field in ("question", "solution"):
+                if not getattr(demo, field).strip():
+                    raise DataError(f"demos: demonstration {demo.id!r} has an empty {field}")
+            if demo.id in first:
+                raise DataError(
+                    f"demos: expected unique ids, got {demo.id!r} for demonstrations "
+                    f"{first[demo.id] + 1} and {place + 1} of the pool"
+                )
+            first[demo.id] = place
+        self._groups: dict[Callable[[Demo], Hashable], Mapping[Hashable, tuple[Demo, ...]]] = {}
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._demos)
+
+    @overload
+    def __getitem__(self, index: int) -> Demo: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Demo, ...]: ...
+    def __getitem__(self, index: int | slice) -> Demo | tuple[Demo, ...]:
+        """The demonstration at a place, or those of a slice."""
+        return self._demos[index]
+
+    def __iter__(self) -> Iterator[Demo]:
+        """All, in order."""
+        return iter(self._demos)
+
+    def __repr__(self) -> str:
+        """Size and fingerprint."""
+        return f"DemoPool({len(self)} demonstrations, fingerprint {self.fingerprint[:12]})"
+
+    def grouped(self, key: Callable[[Demo], Hashable]) -> Mapping[Hashable, tuple[Demo, ...]]:
+        """The demonstrations by what `key` says of them, in order. Made once for each `key`."""
+        groups = self._groups.get(key)
+        if groups is None:
+            lists: dict[Hashable, list[Demo]] = {}
+            for demo in self._demos:
+                lists.setdefault(key(demo), []).append(demo)
+            groups = self._groups[key] = {name: tuple(demos) for name, demos in lists.items()}
+        return groups
+
+    @cached_property
+    def by_subject(self) -> Mapping[str, tuple[Demo, ...]]:
+        """The demonstrations of each subject; those without one are left out."""
+        groups = self.grouped(lambda demo: demo.subject)
+        return {subject: demos for subject, demos in groups.items() if isinstance(subject, str)}
+
+    def asking(self, question: str) -> tuple[Demo, ...]:
+        """The demonstrations whose question is this one, up to white space."""
+        return self.grouped(_question).get(same_text(question), ())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with any text, any id and the order. Tells a resumed run if it has the same."""
+        digest = hashlib.sha256()
+        for demo in self._demos:
+            digest.update(json.dumps(dataclasses.astuple(demo)).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def same_text(text: str) -> str:
+    """The text with its white space made uniform: two questions are the same if this is."""
+    return " ".join(text.split())
+
+
+def _question(demo: Demo) -> str:
+    return same_text(demo.question)
