@@ -34,7 +34,8 @@ class Batch:
     completions: tuple[Tokens, ...]
     #: log π_old(τ_t | the prompt it was sampled from), below the line of eq. 7.
     behavior_logp: tuple[LogProbs, ...]
-    #: log π_old(τ_t | x), below the line of eq. 5. NaN for expert rows until it is computed.
+    #: log π_old(τ_t | x), below the line of eq. 5. Until they are computed, expert rows hold
+    #: `behavior_logp` here: the loss does not read theirs, but expects a number.
     old_logp: tuple[LogProbs, ...]
     #: R.
     rewards: NDArray[np.float64]  # (B,)
@@ -126,10 +127,7 @@ def assemble(
         sampled_prompts=tuple(rollout.prompt for rollout in rollouts),
         completions=tuple(rollout.tokens for rollout in rollouts),
         behavior_logp=tuple(rollout.logp for rollout in rollouts),
-        old_logp=tuple(
-            np.full_like(rollout.logp, np.nan) if rollout.expert else rollout.logp
-            for rollout in rollouts
-        ),
+        old_logp=tuple(rollout.logp for rollout in rollouts),
         rewards=rewards,
         shaped_rewards=np.asarray(shaped, np.float64),
         advantage=np.asarray(loss.advantages(shaped, groups, expert_mask=expert_mask), np.float64),

@@ -31,7 +31,7 @@ class Padded:
     loss_mask: NDArray[np.bool_]  # (B, T)
     advantage: NDArray[np.float32]  # (B,)
     expert_mask: NDArray[np.bool_]  # (B,)
-    #: NaN for expert rows until it is computed; 0 where there is no token.
+    #: 0 where there is no token.
     old_logp: NDArray[np.float32]  # (B, T)
     #: 0 where there is no token.
     behavior_logp: NDArray[np.float32]  # (B, T)
