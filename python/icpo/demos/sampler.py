@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,12 +69,11 @@ class DemoSampler:
         rng = self._stream(_CHECK)
         size = len(self.strategy.batch(self._part, self.strategy.m, rng))
         for problem in problems:
-            own = self._part.asking(problem.question)
-            if own and size < len(self._part):
-                rest = [demo for demo in self._part if demo not in own]
-                part = DemoPool([*own, *rest][:size])
-            else:
-                part = self._part
+            part = self._part
+            own = part.asking(problem.question)
+            if own and size < len(part):
+                rest = (demo for demo in part if demo not in own)
+                part = DemoPool(itertools.islice(itertools.chain(own, rest), size))
             self._pick(part, problem, rng)
 
     def draw(self, problems: Sequence[Problem]) -> list[tuple[Demo, ...]]:
@@ -120,24 +120,18 @@ class DemoSampler:
 
     def _pick(self, part: DemoPool, problem: Problem, rng: np.random.Generator) -> tuple[Demo, ...]:
         own = {demo.id for demo in part.asking(problem.question)}
-        others = part
-        if own:
-            rest = [demo for demo in part if demo.id not in own]
-            if not rest:
-                raise DataError(
-                    f"demos: expected {self.k} demonstrations for problem {problem.id!r}, "
-                    f"got none: all {len(own)} to choose from ask its own question"
-                )
-            others = DemoPool(rest)
-        picked = self.strategy.pick(others, problem, self.k, rng)
-        if len(picked) < self.k:
+        # As many more as may have to be left out, rather than a pool without them: that would be
+        # slow where the pool is the training set.
+        picked = self.strategy.pick(part, problem, self.k + len(own), rng)
+        allowed = [demo for demo in picked if demo.id not in own]
+        if len(allowed) < self.k:
             aside = f", beside {len(own)} with its own question" if own else ""
             raise DataError(
                 f"demos: expected {self.k} demonstrations for problem {problem.id!r} "
-                f"(subject {problem.subject!r}), got {len(picked)} from strategy "
+                f"(subject {problem.subject!r}), got {len(allowed)} from strategy "
                 f"{self.strategy.name!r}{aside}"
             )
-        return tuple(picked)
+        return tuple(allowed[: self.k])
 
 
 def _named(choice: str | Strategy, m: int | None) -> Strategy:

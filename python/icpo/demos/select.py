@@ -27,7 +27,9 @@ from icpo.types import Demo, Problem
 
 __all__ = ["STRATEGIES", "Part", "Pick", "Strategy", "strategy"]
 
-#: Up to k different demonstrations for a problem. Fewer, if there are no more: whoever asked tells.
+#: Up to k different demonstrations for a problem, fewer if there are no more. The sampler passes
+#: over those with the problem's own question, so it may ask for more than it shows, which are then
+#: the first of them.
 Pick = Callable[[DemoPool, Problem, int, np.random.Generator], list[Demo]]
 
 #: A part of a pool, of m demonstrations if it is told how many.
