@@ -1,0 +1,156 @@
+"""Lines 3 to 9 of Algorithm 1: what the policy says to each prompt, without and with examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from icpo.demos import DemoSampler, PromptBuilder
+from icpo.generation import Engine, Sampling
+from icpo.mixing import Plan
+from icpo.reward import Checker
+from icpo.trainer.clock import Clock
+from icpo.types import Problem, Rollout, RolloutGroup, Tokens
+
+__all__ = ["Decode", "RolloutSampler", "Sampled", "Stream", "seeds"]
+
+#: Token ids to text, without special tokens.
+Decode = Callable[[Tokens], str]
+
+
+class Stream:
+    """Uses of randomness. Each has numbers of its own, whatever the others draw."""
+
+    POLICY, EXPERT, MIXING, MINI_BATCHES, EVALUATION, PROBE, ORDER, DEMOS = range(8)
+
+
+def seeds(seed: int, step: int, stream: int, count: int) -> list[int]:
+    """`count` numbers for one use in one step, which follow from the arguments alone.
+
+    A resumed run needs no state of a generator: it asks for the same step again.
+    """
+    sequence = np.random.SeedSequence((seed, step, stream))
+    return [int(value) for value in sequence.generate_state(count, np.uint64)]
+
+
+class Ask(NamedTuple):
+    """A rollout to be sampled."""
+
+    #: Of the problem, in the batch.
+    number: int
+    prompt: Tokens
+    expert: bool = False
+    demos: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """The rollouts of a step."""
+
+    groups: list[RolloutGroup]
+    #: Demonstrations that the prompt limit has cost.
+    demos_dropped: int
+    #: Expert prompts that were left without any, and so were not asked.
+    prompts_bare: int
+
+
+@dataclass(frozen=True, eq=False)
+class RolloutSampler:
+    """Samples the rollouts of a step, policy and expert ones, and checks them."""
+
+    engine: Engine
+    prompts: PromptBuilder
+    #: None: the algorithm has no expert rollouts.
+    demos: DemoSampler | None
+    checker: Checker
+    decode: Decode
+    sampling: Sampling
+    plan: Plan
+    seed: int
+    clock: Clock
+
+    def collect(self, problems: Sequence[Problem], step: int) -> Sampled:
+        """All rollouts of one step, those that will be rejected included."""
+        plain = [self.prompts.plain(problem) for problem in problems]
+        on = [
+            Ask(number, prompt)
+            for number, prompt in enumerate(plain)
+            for _ in range(self.plan.policy_rollouts)
+        ]
+        on = self._seeded(on, step, Stream.POLICY)
+        off, dropped = self._expert_asks(problems)
+        off = self._seeded(off, step, Stream.EXPERT)
+        shown = [ask for ask in off if ask.demos]
+
+        if self.plan.needs_rewards_first:  # `non_pass`, `some_pass`: a second round for some
+            sampled = self._sample(problems, on)
+            rewards: list[list[float]] = [[] for _ in problems]
+            for ask, rollout in sampled:
+                rewards[ask.number].append(rollout.reward)
+            wanted = [self.plan.expert_rollouts(of_prompt) > 0 for of_prompt in rewards]
+            sampled += self._sample(problems, [ask for ask in shown if wanted[ask.number]])
+        else:  # the engine gets everything at once
+            sampled = self._sample(problems, on + shown)
+
+        policy: list[list[Rollout]] = [[] for _ in problems]
+        expert: list[list[Rollout]] = [[] for _ in problems]
+        for ask, rollout in sampled:
+            (expert if ask.expert else policy)[ask.number].append(rollout)
+        groups = [
+            RolloutGroup(problem, prompt, tuple(policy[number]), tuple(expert[number]))
+            for number, (problem, prompt) in enumerate(zip(problems, plain, strict=True))
+        ]
+        return Sampled(groups, dropped, len(off) - len(shown))
+
+    def _expert_asks(self, problems: Sequence[Problem]) -> tuple[list[Ask], int]:
+        """Line 8: k demonstrations and x_exp for each expert rollout, needed or not.
+
+        Which are needed may depend on rewards; what is drawn later must not depend on that.
+        """
+        if self.demos is None or self.plan.n_off == 0:
+            return [], 0
+        numbers = [number for number in range(len(problems)) for _ in range(self.plan.n_off)]
+        drawn = self.demos.draw([problems[number] for number in numbers])
+        asks, dropped = [], 0
+        for number, demos in zip(numbers, drawn, strict=True):
+            prompt = self.prompts.expert(problems[number], demos)
+            dropped += prompt.dropped
+            asks.append(Ask(number, prompt.tokens, True, tuple(demo.id for demo in prompt.demos)))
+        return asks, dropped
+
+    def _seeded(self, asks: list[Ask], step: int, stream: int) -> list[Ask]:
+        numbers = seeds(self.seed, step, stream, len(asks))
+        return [ask._replace(seed=number) for ask, number in zip(asks, numbers, strict=True)]
+
+    def _sample(self, problems: Sequence[Problem], asks: list[Ask]) -> list[tuple[Ask, Rollout]]:
+        """Lines 5 and 9: τ ~ π_old(·|prompt), and R(τ)."""
+        with self.clock("generation"):
+            completions = self.engine.generate(
+                [ask.prompt for ask in asks], self.sampling, [ask.seed for ask in asks]
+            )
+        with self.clock("checking"):
+            texts = [self.decode(completion.tokens) for completion in completions]
+            verdicts = self.checker.check_many(texts, [problems[ask.number].answer for ask in asks])
+        return [
+            (
+                ask,
+                Rollout(
+                    prompt=ask.prompt,
+                    tokens=completion.tokens,
+                    logp=completion.logp,
+                    text=text,
+                    finished=completion.finished,
+                    reward=float(verdict.equal),
+                    outcome=verdict.outcome,
+                    expert=ask.expert,
+                    demos=ask.demos,
+                ),
+            )
+            for ask, completion, text, verdict in zip(
+                asks, completions, texts, verdicts, strict=True
+            )
+        ]
