@@ -26,7 +26,7 @@ class Document:
 
     #: What a place is named after that nothing better is known of.
     name: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: Any = field(default_factory=dict)
     #: By dotted key: ``icpo.yaml:12``, or the command line.
     places: dict[str, str] = field(default_factory=dict)
 
