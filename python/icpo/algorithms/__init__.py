@@ -34,6 +34,6 @@ def algorithm(name: str, **changes: Any) -> Algorithm:
     Raises:
         ConfigError: if there is no such algorithm or setting, or a value is out of range.
     """
-    if name not in ALGORITHMS:
+    if not isinstance(name, str) or name not in ALGORITHMS:
         raise ConfigError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {name!r}")
     return ALGORITHMS[name]().replace(**changes)

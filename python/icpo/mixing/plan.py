@@ -41,7 +41,7 @@ class Plan:
         _check_count("n", self.n, 1)
         _check_count("n_off", self.n_off, 0)
         for name, table in (("group", GROUPS), ("target", TARGETS)):
-            if getattr(self, name) not in table:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in table:
                 known = " or ".join(repr(key) for key in table)
                 raise ConfigError(f"{name}: expected {known}, got {getattr(self, name)!r}")
         if isinstance(self.delta, bool) or not (

@@ -1,0 +1,135 @@
+"""The table of compositions: what each one is, what can be changed, and that the page has it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from icpo import LossConfig
+from icpo.algorithms import ALGORITHMS, Algorithm, Bonus, algorithm
+from icpo.errors import ConfigError
+from icpo.mixing import Plan
+
+ROOT = Path(__file__).parents[3]
+PAPER = LossConfig.preset("paper")
+
+
+def test_each_is_named_as_in_the_table_and_has_a_file_of_that_name():
+    folder = ROOT / "python" / "icpo" / "algorithms"
+    for name, compose in ALGORITHMS.items():
+        assert compose().name == name
+        assert (folder / f"{name}.py").exists()
+    others = {"__init__", "composition"}
+    assert {path.stem for path in folder.glob("*.py")} - others == set(ALGORITHMS)
+
+
+def test_each_is_documented():
+    page = (ROOT / "docs" / "paper.md").read_text()
+    section = page.split("## Compositions")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)`", section, flags=re.M) == list(ALGORITHMS)
+
+
+def test_grpo():
+    """Eq. 5 on N on-policy rollouts, with ICPO's loss of policy tokens."""
+    grpo = algorithm("grpo")
+    assert grpo.plan == Plan(n=8, n_off=0)
+    assert grpo.bonus is None
+    assert grpo.loss == PAPER.replace(off_ratio="none")
+
+
+def test_grpo_extra_rollouts():
+    extra = algorithm("grpo_extra_rollouts")
+    assert extra.plan == Plan(n=16, n_off=0)
+    assert extra.loss == algorithm("grpo").loss
+
+
+def test_icpo():
+    icpo = algorithm("icpo")
+    assert icpo.plan == Plan(n=8, n_off=1, group="replace", target="all", delta=1.0)
+    assert icpo.loss == PAPER
+    assert icpo.bonus is None
+
+
+def test_icpo_bonus_is_icpo_with_a_bonus():
+    assert algorithm("icpo_bonus") == Algorithm("icpo_bonus", Plan(), PAPER, Bonus(1.0, "linear"))
+
+
+def test_icpo_always_is_icpo_without_rejection():
+    plan = Plan(group="always")
+    assert plan.policy_rollouts == 7
+    assert algorithm("icpo_always") == Algorithm("icpo_always", plan, PAPER)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_changes(name):
+    original = algorithm(name)
+    changed = algorithm(name, n=5, n_off=2, group="reserve", target="non_pass", delta=0.5)
+    assert changed.plan == Plan(5, 2, "reserve", "non_pass", 0.5)
+    assert (changed.loss, changed.bonus) == (original.loss, original.bonus)
+    assert algorithm(name) == original
+    assert original.replace() == original
+
+
+def test_losses_can_be_chosen():
+    luffy = LossConfig.preset("luffy")
+    assert algorithm("icpo", loss=luffy).loss is luffy
+    assert algorithm("icpo", loss="luffy").loss == luffy
+    assert algorithm("icpo", loss={"preset": "luffy"}).loss == luffy
+    changed = algorithm("icpo", loss={"preset": "luffy", "lam": 0.5, "entropy_coef": 0.01}).loss
+    assert changed == LossConfig.preset("luffy", lam=0.5, entropy_coef=0.01)
+
+
+def test_fields_of_a_loss_change_the_algorithms_own():
+    grpo = algorithm("grpo", loss={"clip_high": 0.28}).loss
+    assert grpo == algorithm("grpo").loss.replace(clip_high=0.28)
+    assert algorithm("icpo", loss={}).loss == PAPER
+
+
+def test_lambda_and_clip_follow_the_ratio():
+    changed = algorithm("icpo", loss={"off_ratio": "policy"}).loss
+    assert (changed.lam, changed.off_clip) == (0.1, False)
+    kept = algorithm("icpo", loss={"off_ratio": "policy", "lam": 0.03}).loss
+    assert (kept.lam, kept.off_clip) == (0.03, False)
+
+
+def test_bonuses_can_be_chosen():
+    half = Bonus(0.5, "exp", 50.0)
+    assert algorithm("icpo", bonus=half).bonus is half
+    assert algorithm("icpo", bonus={"alpha": 0.5}).bonus == Bonus(alpha=0.5)
+    both = algorithm("icpo_bonus", bonus={"schedule": "exp", "tau": 50.0}).replace(
+        bonus={"alpha": 0.5}
+    )
+    assert both.bonus == half
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("ppo", {}, "algorithm: expected one of grpo, grpo_extra_rollouts, icpo, .*, got 'ppo'"),
+        (["icpo"], {}, r"algorithm: expected one of .*, got \['icpo'\]"),
+        ("icpo", {"N": 8}, "N: expected one of n, n_off, group, target, delta, bonus, loss"),
+        ("icpo", {"n": 0}, "n: expected a whole number from 1, got 0"),
+        ("icpo", {"n": 2, "n_off": 3}, "n_off: expected at most n = 2, got 3"),
+        ("icpo", {"loss": "icpo"}, "preset: expected one of paper, .*, got 'icpo'"),
+        ("icpo", {"loss": {"clip": 1}}, "clip: expected one of off_ratio, .* as field"),
+        ("icpo", {"loss": {"preset": "paper", "clip": 1}}, "clip: expected one of off_ratio"),
+        ("icpo", {"loss": {"clip_low": -1}}, "clip_low"),
+        ("icpo", {"loss": 3}, "loss: expected a preset or fields of the loss, got 3"),
+        ("icpo", {"bonus": {"gamma": 1}}, "gamma: expected one of alpha, schedule, tau"),
+        ("icpo", {"bonus": {"schedule": "exp"}}, "tau: expected a number of steps"),
+        ("icpo", {"bonus": 1.0}, "bonus: expected fields of the bonus, got 1.0"),
+    ],
+)
+def test_what_does_not_exist(name, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        algorithm(name, **changes)
+
+
+def test_neither_mixing_nor_algorithms_load_torch():
+    code = "import icpo.algorithms, icpo.mixing, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
