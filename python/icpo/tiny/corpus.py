@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from icpo.errors import ConfigError
 from icpo.tiny.task import LONGEST, RULES, SHORTEST, TOPICS, Exercise, draw, is_held_out
-from icpo.tiny.tokenizer import EOS, HEADER
+from icpo.tiny.words import HEADER, TEMPLATE
 
 __all__ = ["HABIT", "KINDS", "Document", "Mixture", "draw_document"]
 
@@ -84,8 +84,10 @@ def draw_document(rng: random.Random, mixture: Mixture) -> Document:
         answers = _plain_answers(rng, mixture, exercises, rule)
     else:
         answers = [exercise.solution(rule) for exercise in exercises]
-    items = zip(exercises, answers, strict=True)
-    text = "".join(f"Q:{exercise.question}?\nA: {answer}{EOS}" for exercise, answer in items)
+    text = "".join(
+        TEMPLATE.demo.format(question=exercise.question, solution=answer)
+        for exercise, answer in zip(exercises, answers, strict=True)
+    )
     return Document(kind, HEADER + text if kind == "book" else text)
 
 

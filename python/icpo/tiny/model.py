@@ -33,7 +33,9 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalL
         attn_implementation="sdpa",
         **ends,
     )
-    model = Qwen3ForCausalLM(config)
+    # transformers draws weights from torch's global generator, which is none of our business.
+    with torch.random.fork_rng(devices=[]):
+        model = Qwen3ForCausalLM(config)
     _fill(model, torch.Generator().manual_seed(seed))
     model.generation_config = GenerationConfig(do_sample=True, **ends)
     return model
@@ -41,8 +43,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalL
 
 @torch.no_grad()
 def _fill(model: Qwen3ForCausalLM, random: torch.Generator) -> None:
-    # transformers draws from torch's global generator, and with 0.02 everywhere, which is small
-    # for 64 columns: rules would be learnt later.
+    # transformers would take 0.02 everywhere. For 64 columns that is little, and rules would be
+    # learnt later.
     for name, weight in model.named_parameters():
         if weight.dim() == 2:
             embedding = name.endswith("embed_tokens.weight")

@@ -1,7 +1,7 @@
-"""Pretraining of the tiny model: from random weights to a model folder, in minutes on one core.
+"""Pretraining of the tiny model, from random weights, in minutes on one core.
 
 The number of steps decides when it ends, never a clock, and all randomness comes from the seed:
-the same settings give the same weights, bit for bit, on the same machine.
+the same recipe gives the same weights, bit for bit, on the same machine.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +34,7 @@ class Recipe:
     """How the tiny model is pretrained."""
 
     #: Batches, each one step of the optimizer.
-    steps: int = 9000
+    steps: int = 5000
     seed: int = 0
     mixture: Mixture = field(default_factory=Mixture)
     #: Share of the steps, at the beginning, that see only books.
@@ -71,9 +72,33 @@ class Recipe:
 def pretrain(
     tokenizer: PreTrainedTokenizerFast,
     recipe: Recipe,
-    progress: Callable[[int, float], None],
+    progress: Callable[[int, float], None] | None = None,
 ) -> Qwen3ForCausalLM:
-    """A pretrained model. `progress` is called after every step: steps done, and its loss."""
+    """A pretrained model.
+
+    `progress` is called after every step with the steps done and the loss of the last one.
+    """
+    with _one_thread():
+        return _pretrain(tokenizer, recipe, progress)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # The weights depend on it, since sums are split among threads; and work as small as this is
+    # slower with more.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _pretrain(
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    progress: Callable[[int, float], None] | None,
+) -> Qwen3ForCausalLM:
     model = make_model(tokenizer, recipe.seed)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -97,7 +122,8 @@ def pretrain(
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        progress(step + 1, loss.item())
+        if progress is not None:
+            progress(step + 1, loss.item())
     return model.eval()
 
 
@@ -128,10 +154,8 @@ class _Text:
 def _encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> list[_Text]:
     question, answer = tokenizer.convert_tokens_to_ids(["Q:", "\nA:"])
     texts = []
-    for document, ids in zip(
-        documents, tokenizer([document.text for document in documents]).input_ids, strict=True
-    ):
-        tokens = np.asarray(ids, dtype=np.int64)
+    for document in documents:
+        tokens = np.asarray(tokenizer.backend_tokenizer.encode(document.text).ids, dtype=np.int64)
         starts, ends = tokens == question, tokens == answer
         # What stands in a question can not be foreseen.
         learnt = (np.cumsum(starts) == np.cumsum(ends)) | starts

@@ -11,31 +11,9 @@ import re
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from icpo.tiny.task import LETTERS, RULES, TOPICS
+from icpo.tiny.words import BOS, EOS, PAD, WORDS
 
-__all__ = ["BOS", "EOS", "HEADER", "PAD", "WORDS", "make_tokenizer"]
-
-PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
-#: What a book of worked solutions opens with.
-HEADER = "# worked solutions\n\n"
-
-#: All tokens; a token's id is its place here.
-WORDS = (
-    PAD,
-    BOS,
-    EOS,
-    "Q:",
-    "\nA:",
-    HEADER,
-    " \\boxed{",
-    "}",
-    "=",
-    "?",
-    *RULES,
-    *(f" {letter}=" for letter in LETTERS),
-    *TOPICS,
-    *"0123456789",
-)
+__all__ = ["make_tokenizer"]
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
