@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,8 @@ class Batch:
                 return tuple(values[i] for i in chosen)
             return values[chosen]
 
-        return self._each(take)
+        names = [field.name for field in dataclasses.fields(self)]
+        return Batch(**{name: take(getattr(self, name)) for name in names})
 
     def as_sampled(self) -> Batch:
         """The same completions behind the prompts that they were sampled from."""
@@ -80,10 +81,6 @@ class Batch:
     def with_behavior_logp(self, logp: Sequence[LogProbs]) -> Batch:
         """The same with log π_old(τ_t | sampled prompt) as given, row by row."""
         return dataclasses.replace(self, behavior_logp=self._per_token("behavior_logp", logp))
-
-    def _each(self, change: Callable[[Any], Any]) -> Batch:
-        names = [field.name for field in dataclasses.fields(self)]
-        return Batch(**{name: change(getattr(self, name)) for name in names})
 
     def _per_token(self, name: str, rows: Sequence[LogProbs]) -> tuple[LogProbs, ...]:
         if len(rows) != len(self):
