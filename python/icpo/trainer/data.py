@@ -279,19 +279,18 @@ class PromptOrder:
     A batch may begin in one epoch and end in the next, so that none is left out. The order of an
     epoch follows from the seed and its number; where the sequence stands is all the state.
 
-    >>> order = PromptOrder([Problem(str(i), "?", "1") for i in range(3)], batch=2, seed=0)
-    >>> [len({problem.id for problem in [*order.draw(), *order.draw(), *order.draw()]})]
-    [3]
+    >>> order = PromptOrder([Problem(str(i), "?", "1") for i in range(3)], seed=0)
+    >>> sorted(problem.id for problem in [*order.draw(2), *order.draw(1)])
+    ['0', '1', '2']
     >>> order.state_dict()["drawn"], order.epoch
-    (6, 2)
+    (3, 1)
     """
 
-    def __init__(self, problems: Sequence[Problem], batch: int, seed: int) -> None:
+    def __init__(self, problems: Sequence[Problem], seed: int) -> None:
         """Starts at the first epoch."""
         if not problems:
             raise DataError("problems: expected at least one, got none")
         self._problems = problems
-        self._batch = batch
         self._seed = seed
         self._drawn = 0
 
@@ -300,12 +299,12 @@ class PromptOrder:
         """Epochs completed."""
         return self._drawn // len(self._problems)
 
-    def draw(self) -> list[Problem]:
-        """The next batch."""
+    def draw(self, count: int) -> list[Problem]:
+        """The next batch, of `count` problems."""
         found: list[Problem] = []
-        while len(found) < self._batch:
+        while len(found) < count:
             epoch, place = divmod(self._drawn, len(self._problems))
-            taken = self._order(epoch)[place : place + self._batch - len(found)]
+            taken = self._order(epoch)[place : place + count - len(found)]
             found.extend(self._problems[index] for index in taken)
             self._drawn += len(taken)
         return found

@@ -1,0 +1,288 @@
+"""What a run writes about itself: metrics, timings, samples; and who else is told.
+
+The files are JSON lines. Nothing in metrics.jsonl depends on the clock, and a resumed run cuts the
+files back to where its checkpoint saw them, so that they end up as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from icpo.errors import CheckpointError, ConfigError
+from icpo.mixing import MixedGroup
+from icpo.trainer.config import LogConfig
+from icpo.types import Rollout, Tokens
+
+__all__ = ["Recorder", "Writer", "sample_rows"]
+
+METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
+
+
+class Writer(Protocol):
+    """Somebody who is told the figures of each step."""
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Takes the figures of a step."""
+        ...
+
+    def state(self) -> Any:
+        """What is needed to go on after a stop, as JSON has it."""
+        ...
+
+    def close(self) -> None:
+        """Writes what is left."""
+        ...
+
+
+class Recorder:
+    """The records of a run, in its folder. A context manager.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Recorder(Path(folder), LogConfig(tensorboard=False), {}) as recorder:
+    ...         recorder.step(1, {"loss": 0.5, "accuracy": float("nan")}, {"generation": 2.0})
+    ...     print((Path(folder) / "metrics.jsonl").read_text(), end="")
+    {"step": 1, "accuracy": null, "loss": 0.5}
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: LogConfig,
+        settings: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Opens the records.
+
+        Args:
+            folder: the run's; made if it is not there.
+            config: who else is told.
+            settings: those of the run, for them.
+            state: as `state_dict` gave it, to go on from there; None: the run is new, and records
+                that are there are emptied.
+
+        Raises:
+            CheckpointError: if a record is shorter than it was then.
+            ConfigError: if somebody who was asked for is not installed.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lengths = {} if state is None else dict(state["lengths"])
+        self._files = {
+            name: _Lines(folder / name, int(lengths.get(name, 0)))
+            for name in (METRICS, TIMINGS, SAMPLES)
+        }
+        told = {} if state is None else dict(state["writers"])
+        first = 0 if state is None else int(state["step"]) + 1
+        self._writers = {
+            name: make(folder, config, settings, told.get(name), first)
+            for name, make in WRITERS.items()
+            if _wanted(name, config)
+        }
+        self._step = first - 1
+
+    def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+        """Writes what is known about a step.
+
+        Args:
+            step: its number.
+            metrics: anything but times, by name. What is not a finite number becomes null.
+            seconds: where the time of the step went, by name.
+        """
+        self._files[METRICS].write({"step": step, **_sorted(metrics)})
+        self._files[TIMINGS].write({"step": step, **_sorted(seconds)})
+        figures = {**metrics, **{f"seconds/{name}": spent for name, spent in seconds.items()}}
+        for writer in self._writers.values():
+            writer.step(step, {name: value for name, value in figures.items() if value == value})
+        self._step = step
+
+    def samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes rollouts, as `sample_rows` makes them."""
+        for row in rows:
+            self._files[SAMPLES].write(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the records end; up to there they are on the disk. Plain values."""
+        return {
+            "step": self._step,
+            "lengths": {name: file.length() for name, file in self._files.items()},
+            "writers": {name: writer.state() for name, writer in self._writers.items()},
+        }
+
+    def close(self) -> None:
+        """Closes everything."""
+        for file in self._files.values():
+            file.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def __enter__(self) -> Recorder:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes everything, also after an error."""
+        self.close()
+
+
+def sample_rows(
+    step: int, mixed: Iterable[MixedGroup], decode: Callable[[Tokens], str]
+) -> Iterable[dict[str, Any]]:
+    """Every rollout of some groups, on-policy ones first, as a record has them.
+
+    `decode` turns the tokens of a prompt into text, special tokens included.
+    """
+    for one in mixed:
+        group = one.group
+        sides: list[tuple[Rollout, bool | None]] = [(rollout, None) for rollout in group.policy]
+        sides += zip(group.expert, one.accepted, strict=True)
+        for rollout, accepted in sides:
+            yield {
+                "step": step,
+                "problem": group.problem.id,
+                "answer": group.problem.answer,
+                "expert": rollout.expert,
+                **_of_rollout(rollout, decode),
+                "accepted": accepted,
+            }
+
+
+def _of_rollout(rollout: Rollout, decode: Callable[[Tokens], str]) -> dict[str, Any]:
+    return {
+        "demos": list(rollout.demos),
+        "prompt": decode(rollout.prompt),
+        "response": rollout.text,
+        "tokens": len(rollout.tokens),
+        "finished": rollout.finished,
+        "outcome": rollout.outcome,
+        "reward": rollout.reward,
+    }
+
+
+##### Files
+
+
+class _Lines:
+    """A file of JSON lines that grows, flushed line by line."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        """Cuts the file back to `length` bytes."""
+        there = path.stat().st_size if path.exists() else 0
+        if there < length:
+            raise CheckpointError(
+                f"{path}: expected at least the {length} bytes that the checkpoint saw, got {there}"
+            )
+        self._file = path.open("ab")
+        self._file.truncate(length)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        text = json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False)
+        # Half a surrogate pair, which a model may well produce, has no UTF-8.
+        self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self._file.flush()
+
+    def length(self) -> int:
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _sorted(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: values[name] for name in sorted(values)}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither NaN nor infinity, nor numpy's numbers."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+##### Writers
+
+
+class _TensorBoard:
+    """TensorBoard's files, in ``tensorboard/``."""
+
+    def __init__(
+        self, folder: Path, config: LogConfig, settings: Mapping[str, Any], state: Any, first: int
+    ) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ConfigError(
+                "log.tensorboard: expected false, or tensorboard to be installed: "
+                "pip install icpo-rs[logs]"
+            ) from None
+        # What a killed run has written beyond its checkpoint is struck out.
+        self._writer: Any = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=first if state is not None else None
+        )
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def state(self) -> Any:
+        return True
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Wandb:
+    """A run on Weights & Biases; ``WANDB_MODE`` decides whether it is told at once."""
+
+    def __init__(
+        self, folder: Path, config: LogConfig, settings: Mapping[str, Any], state: Any, first: int
+    ) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise ConfigError(
+                "log.wandb: expected null, or wandb to be installed: pip install wandb"
+            ) from None
+        self._run: Any = wandb.init(
+            project=config.wandb,
+            dir=str(folder),
+            config=dict(settings),
+            id=state,
+            resume=None if state is None else "allow",
+        )
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        self._run.log(dict(figures), step=step)
+
+    def state(self) -> Any:
+        return self._run.id
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+#: Who can be told, by the name of the setting.
+WRITERS: dict[str, Callable[[Path, LogConfig, Mapping[str, Any], Any, int], Writer]] = {
+    "tensorboard": _TensorBoard,
+    "wandb": _Wandb,
+}
+
+
+def _wanted(name: str, config: LogConfig) -> bool:
+    choice = getattr(config, name)
+    if choice == "auto":
+        return importlib.util.find_spec(name) is not None
+    return bool(choice)
