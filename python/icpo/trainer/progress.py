@@ -5,74 +5,81 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TextIO
 
 __all__ = ["Progress"]
 
-#: What a line says of a step: word, metric, format. Those that a step lacks are left out.
-COLUMNS: tuple[tuple[str, str, str], ...] = (
+#: What a line says of a step: a word, how the name of the metric begins, and the format. Those that
+#: a step lacks are left out.
+COLUMNS = (
     ("reward", "on/reward", ".3f"),
-    ("expert", "expert/acceptance", ".0%"),
-    ("entropy", "on/entropy", ".3f"),
-    ("test", "eval/greedy", ".1%"),
+    ("expert accepted", "expert/accepted", ".0%"),
+    ("entropy", "on/surprise", ".3f"),
+    ("test", "eval/avg@", ".1%"),
+    ("greedy", "eval/greedy", ".1%"),
 )
+
+#: The time left follows from so many steps.
+RECENT = 20
 
 
 class Progress:
     """Step, figures, rates and the time that is left. A context manager.
 
     A terminal has one line a step, and below it one that says what is being done. Anything else
-    gets lines only, at most one in `every` seconds; the first and the last step are always shown.
+    gets lines only, at most one in `every` seconds, and one for the last step.
     """
 
     def __init__(
         self,
-        first: int,
         total: int,
         *,
         stream: TextIO | None = None,
         every: float = 5.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Steps `first` to `total`, both included, are to be made from now on."""
+        """`total` is the number of the last step."""
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self._every = every
         self._now = now
-        self._began = self._shown = now()
-        self._first, self._total = first, total
+        self._shown = -math.inf
+        self._total = total
+        self._seconds: deque[float] = deque(maxlen=RECENT)
         self._width = 0
 
     def doing(self, step: int, what: str, done: int, of: int) -> None:
-        """Shows how far a part of a step has come."""
+        """Shows how far a part of a step has come, in a terminal."""
         if self._terminal and self._now() - self._shown >= 0.1:
             self._shown = self._now()
             self._line(f"step {step}/{self._total}  {what} {done:,}/{of:,}", end="")
 
     def step(
-        self, step: int, metrics: Mapping[str, float], *, rollouts: int, tokens: int, seconds: float
+        self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float], *, tokens: int
     ) -> None:
-        """Shows what a step came to: its metrics, how much it sampled, and how long it took."""
-        now = self._now()
-        edge = step in (self._first, self._total)
-        if not (self._terminal or edge or now - self._shown >= self._every):
+        """Shows what a step came to.
+
+        Args:
+            step: its number.
+            metrics: by name.
+            seconds: where its time went, by name.
+            tokens: how many were sampled.
+        """
+        spent = sum(seconds.values())
+        self._seconds.append(spent)
+        quiet = self._now() - self._shown < self._every
+        if quiet and not self._terminal and step != self._total:
             return
-        self._shown = now
-        width = len(str(self._total))
-        parts = [f"step {step:>{width}}/{self._total}"]
-        parts += [
-            f"{word} {metrics[name]:{form}}"
-            for word, name, form in COLUMNS
-            if math.isfinite(metrics.get(name, math.nan))
-        ]
-        made = step - self._first + 1
-        left = (now - self._began) / made * (self._total - step)
-        parts += [
-            f"{rollouts / seconds:,.0f} rollouts/s",
-            f"{tokens / seconds:,.0f} tokens/s",
-            f"{seconds:.1f} s",
+        self._shown = self._now()
+        left = sum(self._seconds) / len(self._seconds) * (self._total - step)
+        parts = [
+            f"step {step:>{len(str(self._total))}}/{self._total}",
+            *_figures(metrics),
+            *_rates(metrics, seconds, tokens),
+            f"{spent:.1f} s",
             f"{_duration(left)} left",
         ]
         self._line("  ".join(parts), end="\n")
@@ -97,6 +104,24 @@ class Progress:
         """Ends the line, also for an error message."""
         if self._width:
             self._line("", end="\n")
+
+
+def _figures(metrics: Mapping[str, float]) -> Iterator[str]:
+    for word, beginning, form in COLUMNS:
+        for name, value in metrics.items():
+            if name.startswith(beginning) and math.isfinite(value):
+                yield f"{word} {value:{form}}"
+                break
+
+
+def _rates(
+    metrics: Mapping[str, float], seconds: Mapping[str, float], tokens: int
+) -> Iterator[str]:
+    """Tokens sampled in a second of sampling; rollouts trained on in a second of everything."""
+    if seconds.get("generation"):
+        yield f"{tokens / seconds['generation']:,.0f} tokens/s"
+    if sum(seconds.values()) and "batch/rows" in metrics:
+        yield f"{metrics['batch/rows'] / sum(seconds.values()):,.1f} rollouts/s"
 
 
 def _duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ import importlib.util
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from icpo.mixing import MixedGroup
 from icpo.trainer.config import LogConfig
 from icpo.types import Rollout, Tokens
 
-__all__ = ["Recorder", "Writer", "sample_rows"]
+__all__ = ["Recorder", "Writer"]
 
 METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
 
@@ -28,8 +28,8 @@ METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
 class Writer(Protocol):
     """Somebody who is told the figures of each step."""
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
-        """Takes the figures of a step."""
+    def metrics(self, step: int, figures: Mapping[str, float]) -> None:
+        """Takes the figures of a step, all of them finite."""
         ...
 
     def state(self) -> Any:
@@ -44,10 +44,12 @@ class Writer(Protocol):
 class Recorder:
     """The records of a run, in its folder. A context manager.
 
+    Files are opened by the first thing written: those of a run that is not resumed are emptied.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with Recorder(Path(folder), LogConfig(tensorboard=False), {}) as recorder:
-    ...         recorder.step(1, {"loss": 0.5, "accuracy": float("nan")}, {"generation": 2.0})
+    ...     with Recorder(Path(folder), LogConfig(tensorboard=False), {}, str) as recorder:
+    ...         recorder.metrics(1, {"loss": 0.5, "accuracy": float("nan")}, {"generation": 2.0})
     ...     print((Path(folder) / "metrics.jsonl").read_text(), end="")
     {"step": 1, "accuracy": null, "loss": 0.5}
     """
@@ -57,37 +59,33 @@ class Recorder:
         folder: Path,
         config: LogConfig,
         settings: Mapping[str, Any],
-        state: Mapping[str, Any] | None = None,
+        decode: Callable[[Tokens], str],
     ) -> None:
-        """Opens the records.
+        """Checks that everybody who is to be told is installed.
 
         Args:
             folder: the run's; made if it is not there.
-            config: who else is told.
+            config: who is told.
             settings: those of the run, for them.
-            state: as `state_dict` gave it, to go on from there; None: the run is new, and records
-                that are there are emptied.
+            decode: tokens of a prompt to text, special tokens included.
 
         Raises:
-            CheckpointError: if a record is shorter than it was then.
             ConfigError: if somebody who was asked for is not installed.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        lengths = {} if state is None else dict(state["lengths"])
-        self._files = {
-            name: _Lines(folder / name, int(lengths.get(name, 0)))
-            for name in (METRICS, TIMINGS, SAMPLES)
-        }
-        told = {} if state is None else dict(state["writers"])
-        first = 0 if state is None else int(state["step"]) + 1
-        self._writers = {
-            name: make(folder, config, settings, told.get(name), first)
-            for name, make in WRITERS.items()
-            if _wanted(name, config)
-        }
-        self._step = first - 1
+        self._folder = folder
+        self._config = config
+        self._settings = settings
+        self._decode = decode
+        self._writers_wanted = [name for name in WRITERS if _wanted(name, config)]
+        self._files: dict[str, _Lines] = {}
+        self._writers: dict[str, Writer] = {}
+        #: Where the records end, if nothing is written after that.
+        self._state: Mapping[str, Any] = {"step": -1, "lengths": {}, "writers": {}}
+        self._is_open = False
 
-    def step(self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+    def metrics(
+        self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float]
+    ) -> None:
         """Writes what is known about a step.
 
         Args:
@@ -95,25 +93,39 @@ class Recorder:
             metrics: anything but times, by name. What is not a finite number becomes null.
             seconds: where the time of the step went, by name.
         """
+        self._open()
         self._files[METRICS].write({"step": step, **_sorted(metrics)})
         self._files[TIMINGS].write({"step": step, **_sorted(seconds)})
         figures = {**metrics, **{f"seconds/{name}": spent for name, spent in seconds.items()}}
+        finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         for writer in self._writers.values():
-            writer.step(step, {name: value for name, value in figures.items() if value == value})
-        self._step = step
+            writer.metrics(step, finite)
+        self._state = {**self._state, "step": step}
 
-    def samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes rollouts, as `sample_rows` makes them."""
-        for row in rows:
-            self._files[SAMPLES].write(row)
+    def samples(self, step: int, mixed: Iterable[MixedGroup]) -> None:
+        """Writes every rollout of some groups, on-policy ones first."""
+        self._open()
+        for one in mixed:
+            for row in _rows(one, self._decode):
+                self._files[SAMPLES].write({"step": step, **row})
 
     def state_dict(self) -> dict[str, Any]:
         """Where the records end; up to there they are on the disk. Plain values."""
+        self._open()
         return {
-            "step": self._step,
+            "step": self._state["step"],
             "lengths": {name: file.length() for name, file in self._files.items()},
             "writers": {name: writer.state() for name, writer in self._writers.items()},
         }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where the records ended; what was written behind that is cut off.
+
+        Raises:
+            CheckpointError: if a record is shorter than it was then.
+        """
+        self._state = state
+        self._open()
 
     def close(self) -> None:
         """Closes everything."""
@@ -135,39 +147,42 @@ class Recorder:
         """Closes everything, also after an error."""
         self.close()
 
-
-def sample_rows(
-    step: int, mixed: Iterable[MixedGroup], decode: Callable[[Tokens], str]
-) -> Iterable[dict[str, Any]]:
-    """Every rollout of some groups, on-policy ones first, as a record has them.
-
-    `decode` turns the tokens of a prompt into text, special tokens included.
-    """
-    for one in mixed:
-        group = one.group
-        sides: list[tuple[Rollout, bool | None]] = [(rollout, None) for rollout in group.policy]
-        sides += zip(group.expert, one.accepted, strict=True)
-        for rollout, accepted in sides:
-            yield {
-                "step": step,
-                "problem": group.problem.id,
-                "answer": group.problem.answer,
-                "expert": rollout.expert,
-                **_of_rollout(rollout, decode),
-                "accepted": accepted,
-            }
+    def _open(self) -> None:
+        if self._is_open:
+            return
+        self._is_open = True
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for name in (METRICS, TIMINGS, SAMPLES):
+            length = int(self._state["lengths"].get(name, 0))
+            self._files[name] = _Lines(self._folder / name, length)
+        for name in self._writers_wanted:
+            self._writers[name] = WRITERS[name](
+                self._folder,
+                self._config,
+                self._settings,
+                self._state["writers"].get(name),
+                int(self._state["step"]) + 1,
+            )
 
 
-def _of_rollout(rollout: Rollout, decode: Callable[[Tokens], str]) -> dict[str, Any]:
-    return {
-        "demos": list(rollout.demos),
-        "prompt": decode(rollout.prompt),
-        "response": rollout.text,
-        "tokens": len(rollout.tokens),
-        "finished": rollout.finished,
-        "outcome": rollout.outcome,
-        "reward": rollout.reward,
-    }
+def _rows(one: MixedGroup, decode: Callable[[Tokens], str]) -> Iterator[dict[str, Any]]:
+    group = one.group
+    sides: list[tuple[Rollout, bool | None]] = [(rollout, None) for rollout in group.policy]
+    sides += zip(group.expert, one.accepted, strict=True)
+    for rollout, accepted in sides:
+        yield {
+            "problem": group.problem.id,
+            "answer": group.problem.answer,
+            "expert": rollout.expert,
+            "demos": list(rollout.demos),
+            "prompt": decode(rollout.prompt),
+            "response": rollout.text,
+            "tokens": len(rollout.tokens),
+            "finished": rollout.finished,
+            "outcome": rollout.outcome,
+            "reward": rollout.reward,
+            "accepted": accepted,
+        }
 
 
 ##### Files
@@ -220,19 +235,14 @@ class _TensorBoard:
     def __init__(
         self, folder: Path, config: LogConfig, settings: Mapping[str, Any], state: Any, first: int
     ) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ConfigError(
-                "log.tensorboard: expected false, or tensorboard to be installed: "
-                "pip install icpo-rs[logs]"
-            ) from None
+        from torch.utils.tensorboard import SummaryWriter
+
         # What a killed run has written beyond its checkpoint is struck out.
         self._writer: Any = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=first if state is not None else None
+            str(folder / "tensorboard"), purge_step=None if state is None else first
         )
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
+    def metrics(self, step: int, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -250,12 +260,8 @@ class _Wandb:
     def __init__(
         self, folder: Path, config: LogConfig, settings: Mapping[str, Any], state: Any, first: int
     ) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise ConfigError(
-                "log.wandb: expected null, or wandb to be installed: pip install wandb"
-            ) from None
+        import wandb
+
         self._run: Any = wandb.init(
             project=config.wandb,
             dir=str(folder),
@@ -264,7 +270,7 @@ class _Wandb:
             resume=None if state is None else "allow",
         )
 
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
+    def metrics(self, step: int, figures: Mapping[str, float]) -> None:
         self._run.log(dict(figures), step=step)
 
     def state(self) -> Any:
@@ -274,7 +280,7 @@ class _Wandb:
         self._run.finish()
 
 
-#: Who can be told, by the name of the setting.
+#: Who can be told, by the name of the setting and of the package.
 WRITERS: dict[str, Callable[[Path, LogConfig, Mapping[str, Any], Any, int], Writer]] = {
     "tensorboard": _TensorBoard,
     "wandb": _Wandb,
@@ -283,6 +289,11 @@ WRITERS: dict[str, Callable[[Path, LogConfig, Mapping[str, Any], Any, int], Writ
 
 def _wanted(name: str, config: LogConfig) -> bool:
     choice = getattr(config, name)
-    if choice == "auto":
-        return importlib.util.find_spec(name) is not None
-    return bool(choice)
+    if choice is None or choice is False:
+        return False
+    installed = importlib.util.find_spec(name) is not None
+    if choice != "auto" and not installed:
+        raise ConfigError(
+            f"log.{name}: {name} is asked for, and is not installed: pip install icpo-rs[logs]"
+        )
+    return installed
