@@ -36,7 +36,7 @@ class Vacancies:
         return rows[: self.left]
 
 
-class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class _Layer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer, (B, heads, capacity, width) each."""
 
     is_sliding = False
@@ -44,7 +44,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     values: Tensor
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.length = 0
 
     def lazy_initialization(self, *states: Tensor) -> None:
@@ -80,7 +80,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return -1
 
 
-class RowCache(Cache):
+class RowCache(Cache):  # type: ignore[misc]
     """The layers' keys and values."""
 
     def __init__(self, layers: int) -> None:
@@ -99,12 +99,13 @@ class RowCache(Cache):
         return int(self._layers[0].keys.shape[2])
 
     def blank(self, rows: int, length: int, capacity: int) -> RowCache:
-        """A cache for the same model that holds `length` zeros in each row."""
+        """A cache for the same model, with room for `capacity` tokens, in which `place` has to set
+        `length` of them.
+        """
         made = RowCache(len(self._layers))
         for layer, like in zip(made._layers, self._layers, strict=True):
-            # Zeros: padding is masked, but 0 times NaN would be NaN.
             layer.keys, layer.values = (
-                states.new_zeros((rows, states.shape[1], capacity, states.shape[3]))
+                states.new_empty((rows, states.shape[1], capacity, states.shape[3]))
                 for states in (like.keys, like.values)
             )
             layer.length, layer.is_initialized = length, True
@@ -113,9 +114,11 @@ class RowCache(Cache):
     def place(self, source: RowCache, rows: slice, origin: Tensor) -> None:
         """Copies row ``origin[i]`` of `source` to the i-th of `rows`, flush right."""
         for layer, given in zip(self._layers, source._layers, strict=True):
-            span = slice(layer.length - given.length, layer.length)
-            layer.keys[rows, :, span] = given.keys[origin]
-            layer.values[rows, :, span] = given.values[origin]
+            start = layer.length - given.length
+            for mine, its in ((layer.keys, given.keys), (layer.values, given.values)):
+                # Zeros in front: that is masked, but 0 times NaN would be NaN.
+                mine[rows, :, :start] = 0
+                mine[rows, :, start : layer.length] = its[origin]
 
     def reserve(self, capacity: int) -> None:
         """Makes room, layer by layer, so that one layer at most is held twice."""

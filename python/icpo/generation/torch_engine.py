@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from icpo.errors import ConfigError, DataError, DTypeError, ShapeError, TokenIdError
+from icpo.generation.batches import batches, parts
 from icpo.generation.cache import RowCache, Vacancies
 from icpo.generation.engine import Completion, Sampling
 from icpo.generation.padding import left_padded, mask_for
@@ -55,7 +56,7 @@ class TorchEngine:
         end_ids: Sequence[int],
         pad_id: int,
         batch: int = 256,
-        prefill_tokens: int = 65536,
+        prefill_tokens: int = 16384,
     ) -> None:
         """An engine for this model, whose weights may change between calls.
 
@@ -105,7 +106,7 @@ class TorchEngine:
         self._check(prompts, sampling, seeds)
         completions: dict[int, Completion] = {}
         with torch.no_grad(), _evaluating(self._model):
-            for rows in _batches(prompts, self._batch):
+            for rows in batches(prompts, self._batch):
                 for finished in self._continue(rows, prompts, sampling, seeds):
                     completions |= finished
                     if progress is not None:
@@ -141,7 +142,7 @@ class TorchEngine:
                     vacancies = transcript.drop(device)
                     batch.close(vacancies)
                     token, uniform = vacancies.close(token), vacancies.close(uniform)
-            logits = self._append(batch, token, limit - step)
+            logits = self._append(batch, token, limit - 1 - step)
 
     def _read(self, prompts: Sequence[Tokens], limit: int) -> tuple[_Batch, Tensor]:
         """Reads the prompts of a batch, equal ones adjacent; also the logits of what follows."""
@@ -149,7 +150,7 @@ class TorchEngine:
         cache: RowCache | None = None
         logits: list[Tensor] = []
         start = 0
-        for unique, copies in _parts(prompts, self._prefill_tokens):
+        for unique, copies in parts(prompts, self._prefill_tokens):
             part = left_padded(unique, self._pad_id, self._device)
             length = part.ids.shape[1]
             read = RowCache(self._config.num_hidden_layers)
@@ -164,9 +165,8 @@ class TorchEngine:
         assert cache is not None  # a batch has prompts
         padding = torch.tensor([width - len(prompt) for prompt in prompts], device=self._device)
         end = width + limit
-        return _Batch(cache, padding, self._mask(padding, range(end - 1, end), end)), torch.cat(
-            logits
-        )
+        batch = _Batch(cache, padding, self._mask(padding, range(end - 1, end), end))
+        return batch, torch.cat(logits)
 
     def _append(self, batch: _Batch, token: Tensor, left: int) -> Tensor:
         """Adds a token to each row, of at most `left` more; the logits of the next."""
@@ -213,7 +213,7 @@ class TorchEngine:
     def _check(self, prompts: Sequence[Tokens], sampling: Sampling, seeds: Sequence[int]) -> None:
         if len(seeds) != len(prompts):
             raise ShapeError(f"seeds: expected {len(prompts)}, one a prompt, got {len(seeds)}")
-        for index, seed in enumerate(seeds):
+        for index, seed in enumerate(map(operator.index, seeds)):
             if not 0 <= seed < 2**64:
                 raise ConfigError(f"seeds[{index}]: expected 0 to 2**64 - 1, got {seed}")
         positions = getattr(self._config, "max_position_embeddings", None)
@@ -254,36 +254,6 @@ class _Batch:
         self.padding = vacancies.close(self.padding)
         if self.mask is not None:
             self.mask = vacancies.close(self.mask)
-
-
-def _batches(prompts: Sequence[Tokens], size: int) -> list[list[int]]:
-    """Prompts of similar length together, equal ones adjacent; the longest first.
-
-    So if memory does not suffice, that shows at once.
-    """
-    order = sorted(
-        range(len(prompts)), key=lambda row: (len(prompts[row]), _bytes(prompts[row])), reverse=True
-    )
-    count = -(-len(order) // size)  # as few as possible, of equal size
-    return [list(rows) for rows in np.array_split(order, count)] if count else []
-
-
-def _parts(prompts: Sequence[Tokens], tokens: int) -> Iterator[tuple[list[Tokens], list[int]]]:
-    """What is read at once: different prompts, the longest first, and how often each occurs."""
-    unique: list[Tokens] = []
-    copies: list[int] = []
-    for _, group in groupby(prompts, key=_bytes):
-        same = list(group)
-        if unique and len(unique[0]) * (len(unique) + 1) > tokens:
-            yield unique, copies
-            unique, copies = [], []
-        unique.append(same[0])
-        copies.append(len(same))
-    yield unique, copies
-
-
-def _bytes(prompt: Tokens) -> bytes:
-    return prompt.astype(np.int64).tobytes()
 
 
 @contextmanager
