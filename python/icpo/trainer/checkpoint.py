@@ -192,6 +192,11 @@ class Checkpoints:
             shutil.rmtree(old.folder)
         return Checkpoint(place, step)
 
+    def clear(self) -> None:
+        """Removes all of them."""
+        for old in self.all():
+            shutil.rmtree(old.folder)
+
     def _entries(self) -> Iterator[Path]:
         if self.folder.is_dir():
             yield from [entry for entry in self.folder.iterdir() if entry.is_dir()]

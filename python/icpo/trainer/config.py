@@ -299,8 +299,11 @@ class EvalConfig(Section, key="eval"):
     limit: Count | None = None
     #: Whether to evaluate before the first step too.
     at_start: bool = True
-    #: Whether to evaluate with demonstrations too, if there are any.
+    #: Whether to evaluate with demonstrations too, if there are any: before and after training.
     with_demos: bool = True
+    #: So many training problems are asked before and after training as well: those that no sample
+    #: solves before are non-pass, and how many of them are solved after is recorded.
+    probe: Natural = 0
 
     def sampling(self, max_new_tokens: int) -> Sampling:
         """As an engine takes it."""
@@ -395,6 +398,8 @@ class TrainConfig(Section):
             )
         if self.eval.every is not None and self.eval.k == 0 and not self.eval.greedy:
             raise ConfigError("eval.k: expected at least 1, because eval.greedy is off, got 0")
+        if self.eval.probe and self.eval.k == 0:
+            raise ConfigError("eval.k: expected at least 1, because eval.probe is set, got 0")
         if self.optim.warmup > self.steps:
             raise ConfigError(
                 f"optim.warmup: expected at most steps = {self.steps}, got {self.optim.warmup}"

@@ -24,7 +24,7 @@ Decode = Callable[[Tokens], str]
 class Stream:
     """Uses of randomness. Each has numbers of its own, whatever the others draw."""
 
-    POLICY, EXPERT, MIXING, MINI_BATCHES, EVALUATION, PROBE, ORDER, DEMOS = range(8)
+    POLICY, EXPERT, MIXING, MINI_BATCHES, EVALUATION, PROBE, ORDER, DEMOS, WEIGHTS = range(9)
 
 
 def seeds(seed: int, step: int, stream: int, count: int) -> list[int]:

@@ -154,7 +154,7 @@ class Learner:
                 denominator=divisor,
             )
         with self.clock("backward"):
-            loss.backward()
+            torch.autograd.backward(loss)
         return metrics
 
     def _loss(

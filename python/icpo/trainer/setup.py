@@ -1,0 +1,210 @@
+"""From a configuration to a run that is ready to start, or to an error that says why not.
+
+Everything that can be wrong is looked at here, cheapest first, so that no run stops at its second
+step over something that was in its configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+import icpo
+from icpo.demos import DemoPool, DemoSampler, PromptBuilder, check_pool, tokenizer_encoder
+from icpo.errors import CheckpointError
+from icpo.generation.torch_engine import TorchEngine
+from icpo.trainer.checkpoint import Checkpoint, Checkpoints
+from icpo.trainer.clock import Clock
+from icpo.trainer.config import DemosConfig, TrainConfig
+from icpo.trainer.data import PromptOrder, load_demos, load_problems
+from icpo.trainer.evaluate import Evaluator
+from icpo.trainer.model import autocast_dtype, check_lengths, end_ids, load_model
+from icpo.trainer.optimizer import adamw
+from icpo.trainer.progress import Progress
+from icpo.trainer.record import Recorder
+from icpo.trainer.rollouts import RolloutSampler, Stream, seeds
+from icpo.trainer.run import Quiz, Run
+from icpo.trainer.update import Learner, UpdateConfig
+from icpo.types import Problem
+
+__all__ = ["CHECKPOINTS", "CONFIG", "prepare"]
+
+#: In the folder of a run.
+CHECKPOINTS, CONFIG = "checkpoints", "config.yaml"
+
+
+def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = None) -> Run:
+    """The run, at its first step or at the one that its last checkpoint was written after.
+
+    Args:
+        config: its settings.
+        resume: whether to continue the run in ``config.out``. None: if there is one. False: start
+            anew; what is there is overwritten.
+        stream: where progress goes; None: standard error.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: what is wrong, before anything is written.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+        icpo.set_num_threads(config.threads)
+    problems = load_problems(config.data.train, config.data, config.reward, limit=config.data.limit)
+    test = _test_problems(config)
+    pool = None if config.demos is None else load_demos(config.demos)
+    checkpoint = _checkpoint(config, resume)
+
+    torch.manual_seed(_seed(config, Stream.WEIGHTS))  # of adapters, which start at random
+    model, tokenizer = load_model(config.model)
+    check_lengths(model, config.prompt, config.generation)
+    ends = end_ids(model, tokenizer, chat=config.prompt.template.chat)
+    prompts = PromptBuilder(
+        config.prompt.template, tokenizer_encoder(tokenizer), config.prompt.max_tokens
+    )
+    asked = [*problems, *test]
+    for problem in asked:
+        prompts.plain(problem)  # refuses those that are too long
+    demos = quiz_demos = None
+    if config.demos is not None and pool is not None:
+        pool, _ = check_pool(pool, prompts, asked, config.demos.overlong)
+        demos = _sampler(config, config.demos, pool, Stream.DEMOS)
+        demos.check(problems)
+        quiz_demos = _sampler(config, config.demos, pool, Stream.EVALUATION)
+        if config.eval.with_demos:
+            quiz_demos.check(test)
+
+    clock = Clock()
+    autocast = autocast_dtype(config.model)
+    engine = TorchEngine(
+        model,
+        end_ids=ends,
+        pad_id=tokenizer.pad_token_id,
+        batch=config.generation.batch,
+    )
+    decode = _decoder(tokenizer, skip_special_tokens=True)
+    plan, loss = config.algorithm.plan, config.algorithm.loss
+    optimizer = adamw(model, config.optim)
+    recompute = config.old_logp == "recompute"
+    learner = Learner(
+        model,
+        optimizer,
+        UpdateConfig(
+            loss=loss,
+            temperature=config.generation.temperature,
+            mini_batch=config.mini_batch,
+            micro_tokens=config.micro_tokens,
+            grad_clip=config.optim.grad_clip,
+            recompute_old=recompute,
+            recompute_behavior=recompute and loss.off_ratio != "policy",
+            autocast=autocast,
+            pad_id=tokenizer.pad_token_id,
+        ),
+        clock,
+        reference=_reference(config),
+    )
+    run = Run(
+        config=config,
+        algorithm=config.algorithm,
+        model=model,
+        tokenizer=tokenizer,
+        optimizer=optimizer,
+        order=PromptOrder(problems, _seed(config, Stream.ORDER)),
+        demos=demos if plan.n_off else None,
+        sampler=RolloutSampler(
+            engine=engine,
+            prompts=prompts,
+            demos=demos,
+            checker=config.reward,
+            decode=decode,
+            sampling=config.generation.sampling,
+            plan=plan,
+            seed=config.seed,
+            clock=clock,
+        ),
+        learner=learner,
+        evaluator=Evaluator(
+            engine=engine,
+            checker=config.reward,
+            decode=decode,
+            sampling=config.eval.sampling(config.generation.max_new_tokens),
+            samples=config.eval.k,
+            greedy=config.eval.greedy,
+            seed=_seed(config, Stream.EVALUATION),
+        ),
+        test=_quiz(test, prompts, Stream.EVALUATION),
+        test_shown=_quiz(test, prompts, Stream.EVALUATION, quiz_demos)
+        if config.eval.with_demos and quiz_demos is not None
+        else None,
+        probe=_quiz(problems[: config.eval.probe], prompts, Stream.PROBE),
+        checkpoints=Checkpoints(config.out / CHECKPOINTS, config.checkpoint.keep),
+        recorder=Recorder(
+            config.out,
+            config.log,
+            config.to_dict(),
+            _decoder(tokenizer, skip_special_tokens=False),
+        ),
+        progress=Progress(config.steps, stream=stream),
+        clock=clock,
+    )
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    else:
+        run.checkpoints.clear()
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    return run
+
+
+def _checkpoint(config: TrainConfig, resume: bool | None) -> Checkpoint | None:
+    """What to continue from; None: nothing."""
+    if resume is False:
+        return None
+    found = Checkpoints(config.out / CHECKPOINTS, config.checkpoint.keep).latest()
+    if found is None and resume:
+        raise CheckpointError(f"{config.out}: expected a checkpoint to resume from, found none")
+    if found is not None:
+        config.check_fingerprint(found.state()["settings"], found.folder)
+    return found
+
+
+def _test_problems(config: TrainConfig) -> list[Problem]:
+    if config.data.test is None or config.eval.every is None:
+        return []
+    return load_problems(config.data.test, config.data, config.reward, limit=config.eval.limit)
+
+
+def _seed(config: TrainConfig, stream: int) -> int:
+    """The seed of a part that has random streams of its own."""
+    return seeds(config.seed, 0, stream, 1)[0]
+
+
+def _sampler(config: TrainConfig, demos: DemosConfig, pool: DemoPool, stream: int) -> DemoSampler:
+    return DemoSampler(pool, demos.strategy, k=demos.k, m=demos.m, seed=_seed(config, stream))
+
+
+def _quiz(
+    problems: Sequence[Problem],
+    prompts: PromptBuilder,
+    stream: int,
+    demos: DemoSampler | None = None,
+) -> Quiz | None:
+    """The same demonstrations every time, so that what changes is the policy."""
+    if not problems:
+        return None
+    if demos is None:
+        return Quiz(problems, [prompts.plain(problem) for problem in problems], stream)
+    shown = zip(problems, demos.draw(problems), strict=True)
+    return Quiz(problems, [prompts.expert(*pair).tokens for pair in shown], stream)
+
+
+def _decoder(tokenizer: Any, *, skip_special_tokens: bool) -> Any:
+    return lambda tokens: tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens)
+
+
+def _reference(config: TrainConfig) -> Any:
+    """The policy as it was before training, if the loss measures a divergence from it."""
+    if config.algorithm.loss.kl == "none" or config.algorithm.loss.kl_coef == 0:
+        return None
+    model, _ = load_model(config.model)
+    return model.eval().requires_grad_(False)
