@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from icpo import __version__, _core
-from icpo.errors import IcpoError
+from icpo.errors import ConfigError, IcpoError
+from icpo.tiny.cli import add_parser as add_pretrain_tiny
 
 __all__ = ["main"]
 
@@ -59,9 +61,40 @@ exit codes:
 """
 
 
+TRAIN_EXAMPLES = """\
+examples:
+  icpo train examples/tiny/icpo.yaml
+  icpo train config.yaml --preset grpo optim.lr=2e-6 out=runs/grpo
+  icpo train config.yaml demos.k=2 model.lora.rank=16 'algorithm.loss={preset: reference}'
+  icpo train config.yaml --dry-run
+  icpo train config.yaml --resume
+
+A file has sections (model, data, demos, algorithm, optim and so on); --dry-run prints all of them
+with their values, docs/training.md explains them. key=value changes one setting; the value is YAML,
+and the last one wins. Relative paths are relative to the current directory.
+
+The run's folder (out) gets config.yaml, metrics.jsonl (a line a step), timings.jsonl, samples.jsonl
+and checkpoints/, each of which is a model folder too. A run that was stopped, in whatever way, goes
+on exactly where its last checkpoint was written.
+
+exit codes:
+  0 trained; 2 wrong arguments, settings, data or checkpoints, or a loss that is not finite; 130
+  interrupted
+"""
+
+#: A setting on the command line, as opposed to a file.
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes no positional arguments behind options: `train a.yaml --resume steps=9`.
+    if options.command == "train" and not any(word.startswith("-") for word in rest):
+        options.words += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(options.run(options))
     except (IcpoError, ImportError) as error:
@@ -87,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_verify(commands)
+    _add_train(commands)
+    add_pretrain_tiny(commands)
     return parser
 
 
@@ -141,6 +176,61 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             explained += f" [{value}]"
             settings.add_argument(option, type=int, metavar="N", help=explained)
     verify.set_defaults(run=_verify)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a model",
+        usage="%(prog)s [FILE.yaml] [key=value ...] [options]",
+        description="Trains a model by reinforcement: samples, checks, mixes, updates.",
+        epilog=TRAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = train.add_argument
+    add(
+        "words", nargs="*", metavar="FILE.yaml, key=value", help="the settings, and changes of them"
+    )
+    add("--preset", metavar="NAME", help="stands for algorithm.name=NAME")
+    how = train.add_mutually_exclusive_group()
+    how.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in the folder from its last checkpoint",
+    )
+    how.add_argument(
+        "--fresh", action="store_true", help="start anew, and overwrite the run in the folder"
+    )
+    how.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check settings, data and model, print all settings, and stop",
+    )
+    train.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from icpo.trainer import TrainConfig, train
+    from icpo.trainer.dry_run import dry_run
+    from icpo.trainer.record import holds_run
+
+    files = [word for word in options.words if not _SETTING.match(word)]
+    settings = [word for word in options.words if _SETTING.match(word)]
+    if len(files) > 1:
+        raise ConfigError(f"expected one file, and settings as key=value, got {' '.join(files)}")
+    config = TrainConfig.load(Path(files[0]) if files else None, settings, options.preset)
+    if options.dry_run:
+        dry_run(config)
+        print(config.to_yaml(), end="")
+        return 0
+    if holds_run(config.out) and not (options.resume or options.fresh):
+        raise ConfigError(
+            f"out: {config.out} holds a run already: --resume continues it, --fresh starts anew "
+            "and overwrites it, out=FOLDER leaves it alone"
+        )
+    summary = train(config, resume=options.resume)
+    print(summary.checkpoint)
+    return 0
 
 
 def _count(text: str) -> int:

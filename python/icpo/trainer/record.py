@@ -20,9 +20,14 @@ from icpo.mixing import MixedGroup
 from icpo.trainer.config import LogConfig
 from icpo.types import Rollout, Tokens
 
-__all__ = ["Recorder", "Writer"]
+__all__ = ["Recorder", "Writer", "holds_run"]
 
 METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder has records of a run."""
+    return (folder / METRICS).exists()
 
 
 class Writer(Protocol):
