@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from rollout_cases import random_groups, rollout
+from rollout_cases import group, random_groups, rollout
 
 from icpo import LossConfig
 from icpo.mixing import Bonus, MixedGroup, Plan, StepMetrics, assemble, mix, step_metrics
@@ -107,6 +107,17 @@ def test_without_expert_rollouts():
     assert figures["expert/rollouts"] == 0
     assert math.isnan(figures["off/reward"])
     assert math.isnan(figures["expert/accepted"])
+
+
+def test_what_counts_as_right_is_delta():
+    rng = np.random.default_rng(0)
+    plan = Plan(n=2, delta=0.5)
+    sampled = group(rng, [0.5, 0.0], [0.0])
+    mixed = [mix(sampled, plan, rng)]
+    figures = step_metrics(mixed, assemble(mixed, loss=LOSS), plan).as_dict()
+    assert (figures["prompts/some_pass"], figures["prompts/non_pass"]) == (1, 0)
+    strict = step_metrics(mixed, assemble(mixed, loss=LOSS), Plan(n=2)).as_dict()
+    assert (strict["prompts/some_pass"], strict["prompts/non_pass"]) == (0, 1)
 
 
 def test_steps_add_up():

@@ -88,9 +88,9 @@ def test_micro_batches(seed, tokens):
         assert [rows.tolist() for rows in micros] == [rows.tolist() for rows in again]
 
 
-@pytest.mark.parametrize("prompt", [(10, 20), (50, 1500)])
-def test_neighbours_are_alike(prompt):
-    """Padding costs at most half of what it costs without sorting."""
+@pytest.mark.parametrize(("prompt", "share"), [((10, 20), 0.25), ((50, 1500), 0.35)])
+def test_neighbours_are_alike(prompt, share):
+    """Padding costs so much of what it costs without sorting, with prompts alike and unlike."""
     rng = np.random.default_rng(3)
     rows = random_batch(3, prompts=64).rows(np.arange(256))
     one = dataclasses.replace(
@@ -107,7 +107,7 @@ def test_neighbours_are_alike(prompt):
 
     sorted_parts = micro_batches(one, 16384)
     unsorted_parts = np.array_split(np.arange(len(one)), len(sorted_parts))
-    assert padding(sorted_parts) < 0.5 * padding(unsorted_parts)
+    assert padding(sorted_parts) < share * padding(unsorted_parts)
 
 
 def test_of_nothing_there_are_no_parts():
