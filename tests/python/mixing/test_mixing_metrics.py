@@ -83,9 +83,9 @@ def by_hand(mixed: list[MixedGroup]) -> dict[str, float]:
         [one.reward + 0.75 * (one.expert and one.reward == 1) for one in members]
     )
     flat = 0
-    for group in mixed:
-        rewards = {one.reward + 0.75 * (one.expert and one.reward == 1) for one in group.members}
-        flat += len(group.members) if len(rewards) == 1 else 0
+    for group_members in [one.members for one in mixed]:
+        rewards = {one.reward + 0.75 * (one.expert and one.reward == 1) for one in group_members}
+        flat += len(group_members) if len(rewards) == 1 else 0
     figures["batch/zero_advantage"] = flat / len(members)
     return figures
 
