@@ -6,7 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-__all__ = ["add_parser"]
+__all__ = ["MODEL", "add_parser"]
+
+#: Where the model goes. The data go into the folder ``data`` beside it.
+MODEL = Path("runs/tiny/model")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,9 +25,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out",
         metavar="DIR",
         type=Path,
-        default=Path("runs/tiny/model"),
-        help="folder of the model; the data go into the folder `data` beside it (default: "
-        "runs/tiny/model)",
+        default=MODEL,
+        help=f"folder of the model; the data go into the folder data beside it (default: {MODEL})",
     )
     add("--seed", metavar="N", type=int, default=0, help="of weights and corpus (default: 0)")
     add("--steps", metavar="N", type=int, help="batches to learn from (default: the recipe's)")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast
 
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, tokenizer_encoder
-from icpo.generation import Sampling
-from icpo.generation.torch_engine import TorchEngine
+from icpo.generation import Engine, Sampling
 from icpo.reward import Checker
 from icpo.tiny.data import split
 from icpo.tiny.model import LONGEST_TEXT
@@ -32,9 +31,7 @@ class Accuracy:
     one_shot: float
 
 
-def evaluate(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, *, seed: int = 0
-) -> Accuracy:
+def evaluate(engine: Engine, tokenizer: PreTrainedTokenizerFast, *, seed: int = 0) -> Accuracy:
     """Answers the test problems of `split(seed)`, with and without its demonstrations."""
     splits = split(seed)
     problems = [
@@ -47,9 +44,6 @@ def evaluate(
     )
     builder = PromptBuilder(TEMPLATE, tokenizer_encoder(tokenizer), LONGEST_TEXT)
     shown = DemoSampler(pool, "subject", seed=seed).draw(problems)
-    engine = TorchEngine(
-        model, end_ids=[tokenizer.eos_token_id], pad_id=tokenizer.pad_token_id, batch=len(problems)
-    )
 
     def accuracy(prompts: Sequence[Tokens]) -> float:
         completions = engine.generate(prompts, SAMPLING, range(len(prompts)))

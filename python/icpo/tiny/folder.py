@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from icpo.errors import ConfigError
+from icpo.generation.torch_engine import TorchEngine
 from icpo.tiny.evaluate import Accuracy, evaluate
 from icpo.tiny.pretrain import Recipe, pretrain
 from icpo.tiny.tokenizer import make_tokenizer
@@ -27,7 +28,15 @@ __all__ = ["RECORD", "TinyModel", "pretrain_tiny"]
 RECORD = "pretraining.json"
 
 #: The modules that decide the weights.
-SOURCES = ("task.py", "words.py", "corpus.py", "tokenizer.py", "model.py", "pretrain.py")
+SOURCES = (
+    "task.py",
+    "words.py",
+    "corpus.py",
+    "tokenizer.py",
+    "batches.py",
+    "model.py",
+    "pretrain.py",
+)
 
 #: What the record holds.
 RECORDED = {"recipe", "code", "files", "accuracy", "seconds", "versions"}
@@ -110,15 +119,23 @@ def _changes(out: Path, there: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Why the model that is there is not the one that is wanted; empty if it is."""
     if there["code"] != wanted["code"]:
         return "the code that made it has changed"
-    if there["recipe"] != wanted["recipe"]:
-        return "it was made with other settings: " + ", ".join(
-            f"{name} {there['recipe'].get(name)!r} instead of {value!r}"
-            for name, value in wanted["recipe"].items()
-            if there["recipe"].get(name) != value
-        )
-    if any(_digest(out / name) != digest for name, digest in there["files"].items()):
-        return "its files have changed"
-    return ""
+    settings = _flat(there["recipe"])
+    differing = [
+        f"{name} {settings.get(name)} instead of {value}"
+        for name, value in _flat(wanted["recipe"]).items()
+        if settings.get(name) != value
+    ]
+    if differing:
+        return f"it was made with {', '.join(differing)}"
+    damaged = [name for name, digest in there["files"].items() if _digest(out / name) != digest]
+    return f"{', '.join(damaged)} changed since it was made" if damaged else ""
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 def _make(
@@ -131,7 +148,8 @@ def _make(
     seconds = time.monotonic() - start
     tokenizer.save_pretrained(folder)
     model.save_pretrained(folder)
-    accuracy = evaluate(model, tokenizer)
+    engine = TorchEngine(model, end_ids=[tokenizer.eos_token_id], pad_id=tokenizer.pad_token_id)
+    accuracy = evaluate(engine, tokenizer)
     record = {
         **made_by,
         "files": {path.name: _digest(path) for path in sorted(folder.iterdir())},

@@ -12,21 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from icpo.errors import ConfigError
-from icpo.tiny.corpus import BOOKS_ONLY, Document, Mixture, draw_document
+from icpo.tiny.batches import IGNORED, draw_batches
+from icpo.tiny.corpus import BOOKS_ONLY, Mixture
 from icpo.tiny.model import make_model
-from icpo.types import Tokens
 
 __all__ = ["Recipe", "pretrain"]
-
-#: Target of a token that is not learnt.
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,11 @@ class Recipe:
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ConfigError(f"seed: expected a number from 0, got {self.seed}")
-        if not 0 <= self.books_only <= 1:
-            raise ConfigError(f"books_only: expected 0 to 1, got {self.books_only}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate: expected a number above 0, got {self.learning_rate}")
+        for name in ("books_only", "last_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, the first of which is 0.
@@ -127,61 +126,16 @@ def _pretrain(
     return model.eval()
 
 
-def _batches(
-    tokenizer: PreTrainedTokenizerFast, recipe: Recipe
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Tokens and their targets, both (B, T), without end."""
+def _batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     rng = random.Random(recipe.seed)
-    done = 0
+    drawn = 0
     while True:
-        mixture = BOOKS_ONLY if done < recipe.books_only * recipe.steps else recipe.mixture
-        drawn = [draw_document(rng, mixture) for _ in range(recipe.drawn_at_once)]
-        texts = _encode(tokenizer, drawn)
-        batches = list(_bucket(texts, recipe.batch_tokens))
-        rng.shuffle(batches)
-        for batch in batches:
-            yield _pad(batch, tokenizer.pad_token_id)
-        done += len(batches)
-
-
-@dataclass(frozen=True, eq=False)
-class _Text:
-    tokens: Tokens  # (L,)
-    #: Whether each token is to be predicted.
-    learnt: NDArray[np.bool_]  # (L,)
-
-
-def _encode(tokenizer: PreTrainedTokenizerFast, documents: list[Document]) -> list[_Text]:
-    question, answer = tokenizer.convert_tokens_to_ids(["Q:", "\nA:"])
-    texts = []
-    for document in documents:
-        tokens = np.asarray(tokenizer.backend_tokenizer.encode(document.text).ids, dtype=np.int64)
-        starts, ends = tokens == question, tokens == answer
-        # What stands in a question can not be foreseen.
-        learnt = (np.cumsum(starts) == np.cumsum(ends)) | starts
-        if document.kind == "excerpt":
-            first_end = int(np.argmax(tokens == tokenizer.eos_token_id))
-            learnt[: first_end + 1] = False
-        texts.append(_Text(tokens, learnt))
-    return texts
-
-
-def _bucket(texts: list[_Text], batch_tokens: int) -> Iterator[list[_Text]]:
-    """Batches of texts of like length, each with about so many tokens."""
-    batch: list[_Text] = []
-    for text in sorted(texts, key=lambda text: len(text.tokens)):
-        if batch and (len(batch) + 1) * len(text.tokens) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(text)
-    yield batch
-
-
-def _pad(batch: list[_Text], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(text.tokens) for text in batch)
-    tokens = np.full((len(batch), longest), pad, dtype=np.int64)
-    targets = np.full((len(batch), longest), IGNORED, dtype=np.int64)
-    for row, text in enumerate(batch):
-        tokens[row, : len(text.tokens)] = text.tokens
-        targets[row, : len(text.tokens)] = np.where(text.learnt, text.tokens, IGNORED)
-    return torch.from_numpy(tokens[:, :-1].copy()), torch.from_numpy(targets[:, 1:].copy())
+        batches = draw_batches(
+            tokenizer,
+            rng,
+            BOOKS_ONLY if drawn < recipe.books_only * recipe.steps else recipe.mixture,
+            documents=recipe.drawn_at_once,
+            batch_tokens=recipe.batch_tokens,
+        )
+        drawn += len(batches)
+        yield from batches
