@@ -210,9 +210,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
-    from icpo.trainer import TrainConfig, train
-    from icpo.trainer.dry_run import dry_run
-    from icpo.trainer.record import holds_run
+    try:
+        from icpo.trainer import TrainConfig, train
+        from icpo.trainer.dry_run import dry_run
+        from icpo.trainer.record import holds_run
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{error.name} is needed, and is not installed: pip install icpo-rs[torch]"
+        ) from None
 
     files = [word for word in options.words if not _SETTING.match(word)]
     settings = [word for word in options.words if _SETTING.match(word)]

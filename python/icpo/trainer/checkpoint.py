@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 
 from icpo import __version__
 from icpo.errors import CheckpointError
+from icpo.trainer.bars import without_bars
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
@@ -34,8 +35,9 @@ FORMAT = 1
 
 _NAME = re.compile(r"step-(\d+)")
 
-#: Beside the checkpoints: one that is being written, and one that is being replaced.
-_WRITING, _REPLACED = ".writing", ".replaced"
+#: Beside the checkpoints: one that is being written, one that is being replaced by another of the
+#: same step, and one that is being removed.
+_WRITING, _REPLACED, _REMOVED = ".writing", ".replaced", ".removed"
 
 #: What comes of a full disk: torch and safetensors have errors of their own for it.
 _WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
@@ -87,8 +89,10 @@ class Checkpoint:
         for file in sorted(self.folder.glob("*.safetensors")):
             tensors.update(safetensors.torch.load_file(file))
         _load_parameters(self.folder, model, tensors)
+        # To the CPU first: the device that it was saved from may not be here.
+        saved = torch.load(self.folder / OPTIMIZER, map_location="cpu", weights_only=True)
         try:
-            optimizer.load_state_dict(torch.load(self.folder / OPTIMIZER, weights_only=True))
+            optimizer.load_state_dict(saved)
         except ValueError as error:
             raise CheckpointError(f"{self.folder / OPTIMIZER}: {error}") from error
 
@@ -116,7 +120,7 @@ class Checkpoints:
                 if not place.exists():  # killed between the two renamings of `_put`
                     entry.rename(place)
         for entry in self._entries():
-            if entry.name.endswith((_WRITING, _REPLACED)):
+            if entry.name.endswith((_WRITING, _REPLACED, _REMOVED)):
                 shutil.rmtree(entry)
 
     def all(self) -> list[Checkpoint]:
@@ -174,7 +178,8 @@ class Checkpoints:
         draft = place.with_name(place.name + _WRITING)
         try:
             draft.mkdir(parents=True)
-            model.save_pretrained(draft, safe_serialization=True)
+            with without_bars():
+                _save_model(model, draft)
             tokenizer.save_pretrained(draft)
             torch.save(optimizer.state_dict(), draft / OPTIMIZER)
             _write_json(draft / STATE, {"step": step, "run": dict(state)})
@@ -189,13 +194,13 @@ class Checkpoints:
                 f"{place}: the checkpoint can not be written: {error}; {left}"
             ) from error
         for old in self.all()[: -self.keep]:
-            shutil.rmtree(old.folder)
+            _remove(old.folder)
         return Checkpoint(place, step)
 
     def clear(self) -> None:
         """Removes all of them."""
         for old in self.all():
-            shutil.rmtree(old.folder)
+            _remove(old.folder)
 
     def _entries(self) -> Iterator[Path]:
         if self.folder.is_dir():
@@ -212,14 +217,29 @@ def _newest_intact(found: list[Checkpoint]) -> Checkpoint | None:
     return None
 
 
+def _save_model(model: Any, folder: Path) -> None:
+    if _has_adapters(model):
+        # Or peft asks the hub, each time, whether the base model's vocabulary has grown.
+        model.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
+
+
+def _has_adapters(model: Any) -> bool:
+    return hasattr(model, "peft_config")
+
+
 def _load_parameters(folder: Path, model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    if hasattr(model, "peft_config"):
+    if _has_adapters(model):
         from peft import set_peft_model_state_dict
 
         result = set_peft_model_state_dict(model, dict(tensors))
         missing = [name for name in result.missing_keys if ".lora_" in name]
     else:
-        result = model.load_state_dict(tensors, strict=False)
+        try:
+            result = model.load_state_dict(tensors, strict=False)
+        except RuntimeError as error:  # shapes
+            raise CheckpointError(f"{folder}: {error}") from error
         # Tied parameters are stored once.
         own = model.state_dict()
         there = {own[name].data_ptr() for name in tensors if name in own}
@@ -278,3 +298,10 @@ def _put(draft: Path, place: Path) -> None:
     _flush(place.parent)
     if aside.exists():
         shutil.rmtree(aside)
+
+
+def _remove(folder: Path) -> None:
+    """Under another name first: half a checkpoint should not look like one."""
+    aside = folder.with_name(folder.name + _REMOVED)
+    folder.rename(aside)
+    shutil.rmtree(aside)

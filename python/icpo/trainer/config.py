@@ -486,7 +486,7 @@ _FREE = (
     "demos.path",
     "generation.batch",
     "micro_tokens",
-    "eval",
+    *(f"eval.{each.name}" for each in dataclasses.fields(EvalConfig) if each.name != "probe"),
     "checkpoint",
     "log",
     "threads",

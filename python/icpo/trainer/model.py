@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from icpo.errors import ConfigError
+from icpo.trainer.bars import without_bars
 from icpo.trainer.config import GenerationConfig, LoraConfig, ModelConfig, PromptConfig
 
 __all__ = [
@@ -208,13 +209,14 @@ def _pretrained(config: ModelConfig, path: str, dtype: torch.dtype) -> Any:
         for name, value in vars(shape).items():
             if "drop" in name and isinstance(value, float):
                 setattr(shape, name, 0.0)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            path,
-            config=shape,
-            dtype=dtype,
-            attn_implementation=config.attention,
-            output_loading_info=True,
-        )
+        with without_bars():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=shape,
+                dtype=dtype,
+                attn_implementation=config.attention,
+                output_loading_info=True,
+            )
     except _LOADING as error:
         raise ConfigError(f"model.path: {path}: the model can not be loaded: {error}") from error
     missing = sorted(info["missing_keys"])

@@ -6,6 +6,7 @@ files back to where its checkpoint saw them, so that they end up as if it had ne
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import math
@@ -204,6 +205,13 @@ class _Lines:
                 f"{path}: expected at least the {length} bytes that the checkpoint saw, got {there}"
             )
         self._file = path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise CheckpointError(
+                f"{path}: expected the run to have stopped, but another process is writing to it"
+            ) from None
         self._file.truncate(length)
 
     def write(self, row: Mapping[str, Any]) -> None:
