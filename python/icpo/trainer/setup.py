@@ -81,6 +81,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         end_ids=ends,
         pad_id=tokenizer.pad_token_id,
         batch=config.generation.batch,
+        autocast=autocast,
     )
     decode = _decoder(tokenizer, skip_special_tokens=True)
     plan, loss = config.algorithm.plan, config.algorithm.loss
