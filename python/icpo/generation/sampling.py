@@ -55,10 +55,11 @@ def kept(probability: Tensor, sampling: Sampling) -> Tensor:
     ordered, order = probability.sort(dim=-1, descending=True, stable=True)
     if sampling.top_k:
         ordered[:, sampling.top_k :] = 0
-    cumulative = ordered.cumsum(-1, dtype=torch.float64)
-    # A token stays if those before it do not reach top_p.
-    before = cumulative - ordered
-    allowed = (before < sampling.top_p * cumulative[:, -1:]) & (ordered > 0)
+    allowed = ordered > 0
+    if sampling.top_p < 1:
+        cumulative = ordered.cumsum(-1, dtype=torch.float64)
+        # A token stays if those before it do not reach top_p.
+        allowed &= cumulative - ordered < sampling.top_p * cumulative[:, -1:]
     return torch.empty_like(allowed).scatter_(-1, order, allowed)
 
 

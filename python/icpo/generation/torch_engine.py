@@ -57,6 +57,7 @@ class TorchEngine:
         pad_id: int,
         batch: int = 256,
         prefill_tokens: int = 16384,
+        autocast: torch.dtype | None = None,
     ) -> None:
         """An engine for this model, whose weights may change between calls.
 
@@ -68,6 +69,7 @@ class TorchEngine:
             batch: rows computed at once.
             prefill_tokens: prompt tokens in a forward pass, padding included; a longer prompt has
                 one of its own.
+            autocast: what ``torch.autocast`` computes in, for a model that is trained so.
         """
         if batch < 1:
             raise ConfigError(f"batch: expected at least 1, got {batch}")
@@ -85,6 +87,7 @@ class TorchEngine:
                     )
         self._end_ids: NDArray[np.int64] = np.array(list(end_ids), dtype=np.int64)
         self._pad_id, self._batch, self._prefill_tokens = pad_id, batch, prefill_tokens
+        self._autocast = autocast
 
     def generate(
         self,
@@ -105,7 +108,11 @@ class TorchEngine:
         """
         self._check(prompts, sampling, seeds)
         completions: dict[int, Completion] = {}
-        with torch.no_grad(), _evaluating(self._model):
+        # Around everything: the weights are cast once.
+        autocast = torch.autocast(
+            self._device.type, dtype=self._autocast, enabled=self._autocast is not None
+        )
+        with torch.no_grad(), autocast, _evaluating(self._model):
             for rows in batches(prompts, self._batch):
                 for finished in self._continue(rows, prompts, sampling, seeds):
                     completions |= finished
