@@ -27,6 +27,9 @@ class Algorithm:
     loss: LossConfig
     #: Of accepted expert rollouts; None: none.
     bonus: Bonus | None = None
+    #: Settings of the plan without which it would be another algorithm. They can not be changed:
+    #: a file made for one algorithm would silently turn another one into the first.
+    defining: tuple[str, ...] = ()
 
     def replace(
         self,
@@ -44,12 +47,18 @@ class Algorithm:
             plan: fields of `Plan` to change.
 
         Raises:
-            ConfigError: if a field does not exist or a value is out of range.
+            ConfigError: if a field does not exist, defines the algorithm, or is out of range.
         """
-        for name in plan:
+        for name, value in plan.items():
             if name not in _PLAN:
                 known = ", ".join((*_PLAN, "bonus", "loss"))
                 raise ConfigError(f"{name}: expected one of {known} as setting of {self.name!r}")
+            own = getattr(self.plan, name)
+            if name in self.defining and value != own:
+                raise ConfigError(
+                    f"{name}: expected {own!r}, which algorithm {self.name!r} is defined by, "
+                    f"got {value!r}"
+                )
         return dataclasses.replace(
             self,
             plan=dataclasses.replace(self.plan, **plan),

@@ -10,4 +10,5 @@ from icpo.objective.config import LossConfig
 def grpo() -> Algorithm:
     """N on-policy rollouts and eq. 5."""
     # Without verl's dual clip, which the paper does not mention: on policy, the loss is ICPO's.
-    return Algorithm("grpo", Plan(n_off=0), LossConfig.preset("grpo", dual_clip=None))
+    loss = LossConfig.preset("grpo", dual_clip=None)
+    return Algorithm("grpo", Plan(n_off=0), loss, defining=("n_off",))

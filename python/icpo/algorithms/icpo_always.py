@@ -12,4 +12,4 @@ def icpo_always() -> Algorithm:
     """The ablation "− ERRS": N - N_off on-policy rollouts and N_off expert ones, all trained on."""
     base = icpo()
     plan = dataclasses.replace(base.plan, group="always")
-    return dataclasses.replace(base, name="icpo_always", plan=plan)
+    return dataclasses.replace(base, name="icpo_always", plan=plan, defining=("group",))

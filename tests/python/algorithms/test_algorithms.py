@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -61,17 +62,38 @@ def test_icpo_bonus_is_icpo_with_a_bonus():
 def test_icpo_always_is_icpo_without_rejection():
     plan = Plan(group="always")
     assert plan.policy_rollouts == 7
-    assert algorithm("icpo_always") == Algorithm("icpo_always", plan, PAPER)
+    expected = Algorithm("icpo_always", plan, PAPER, defining=("group",))
+    assert algorithm("icpo_always") == expected
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_changes(name):
     original = algorithm(name)
-    changed = algorithm(name, n=5, n_off=2, group="reserve", target="non_pass", delta=0.5)
-    assert changed.plan == Plan(5, 2, "reserve", "non_pass", 0.5)
+    changes = {"n": 5, "n_off": 2, "group": "reserve", "target": "non_pass", "delta": 0.5}
+    for setting in original.defining:
+        del changes[setting]
+    changed = algorithm(name, **changes)
+    assert changed.plan == dataclasses.replace(original.plan, **changes)
     assert (changed.loss, changed.bonus) == (original.loss, original.bonus)
     assert algorithm(name) == original
     assert original.replace() == original
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("grpo", "n_off", 1),
+        ("grpo_extra_rollouts", "n_off", 1),
+        ("icpo_always", "group", "replace"),
+    ],
+)
+def test_what_defines_an_algorithm_can_not_be_changed(name, setting, value):
+    """Or `grpo` with the rest of a file for `icpo` would show demonstrations."""
+    own = getattr(algorithm(name).plan, setting)
+    assert algorithm(name, **{setting: own}) == algorithm(name)
+    message = f"{setting}: expected {own!r}, which algorithm '{name}' is defined by, got {value!r}"
+    with pytest.raises(ConfigError, match=message):
+        algorithm(name, **{setting: value})
 
 
 def test_losses_can_be_chosen():
