@@ -44,6 +44,7 @@ Count = Annotated[int, Range(least=1)]
 Natural = Annotated[int, Range(least=0)]
 Positive = Annotated[float, Range(above=0)]
 NotNegative = Annotated[float, Range(least=0)]
+Fraction = Annotated[float, Range(least=0, below=1)]
 Share = Annotated[float, Range(above=0, most=1)]
 
 
@@ -56,7 +57,7 @@ class LoraConfig(Section, key="model.lora"):
     #: They are scaled by alpha / rank.
     alpha: Positive = 32.0
     #: Of the adapters' inputs, while training.
-    dropout: Annotated[float, Range(least=0, below=1)] = 0.0
+    dropout: Fraction = 0.0
     #: Names of the layers that get one; ``all-linear``: all linear ones but the head.
     targets: str | tuple[str, ...] = "all-linear"
 
@@ -214,16 +215,17 @@ def _read_algorithm(key: str, value: Any) -> Algorithm:
     with _below(key):
         found = found.replace(**{each: value[each] for each in _PLAN if each in value})
     for part, fields in (("bonus", _BONUS), ("loss", ("preset", *_LOSS))):
-        change = value.get(part, {})
+        if part not in value:
+            continue
+        change = value[part]
         if change is None and part == "bonus":
             found = dataclasses.replace(found, bonus=None)
             continue
         if not isinstance(change, Mapping):
             raise ConfigError(f"{key}.{part}: expected a section, got {change!r}")
         refuse_unknown(f"{key}.{part}", change, fields)
-        if change:
-            with _below(f"{key}.{part}"):
-                found = found.replace(**{part: change})
+        with _below(f"{key}.{part}"):
+            found = found.replace(**{part: change})
     return found
 
 
@@ -257,10 +259,7 @@ class OptimConfig(Section, key="optim"):
     #: Learning rate, after the warm-up.
     lr: Positive = 1e-6
     #: Decay of the running means of gradients and of their squares.
-    betas: tuple[Annotated[float, Range(least=0, below=1)], Annotated[float, Range(0, 0, 1, 1)]] = (
-        0.9,
-        0.999,
-    )
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     #: Decoupled weight decay; of matrices only, not of biases and norms.
     weight_decay: NotNegative = 0.0
     #: Gradients are scaled down to this norm; null: never.

@@ -96,7 +96,11 @@ def dump(values: dict[str, Any]) -> str:
     """As YAML, in the order given."""
     import yaml
 
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    # Texts that either version of YAML takes for something else have to be quoted.
+    ours, theirs = _resolvers(), yaml.SafeDumper.yaml_implicit_resolvers
+    both = {first: [*theirs.get(first, []), *ours.get(first, [])] for first in {*ours, *theirs}}
+    dumper = type("Dumper", (yaml.SafeDumper,), {"yaml_implicit_resolvers": both})
+    text: str = yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
