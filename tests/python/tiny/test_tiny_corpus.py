@@ -150,7 +150,10 @@ def test_the_right_habit_is_as_rare_as_it_says():
         ({"books": 1.5}, "books: expected 0 to 1, got 1.5"),
         ({"right_habit": -0.1}, "right_habit: expected 0 to 1, got -0.1"),
         ({"books": 0.8, "excerpts": 0.3}, "books, excerpts: expected at most 1 together"),
-        ({"right_habit": 0.99}, "right_habit, other_habit: expected at most 1 together"),
+        (
+            {"right_habit": 0.99, "other_habit": 0.02},
+            "right_habit, other_habit: expected at most 1 together",
+        ),
     ],
 )
 def test_mixtures_out_of_range(settings, message):

@@ -204,7 +204,7 @@ def test_what_is_not_finite_stops_before_the_step(where):
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     updater = learner(model, loss, optimizer=optimizer, recompute_old=False)
-    with pytest.raises(NonFiniteError, match="expected a (finite )?number"):
+    with pytest.raises(NonFiniteError, match=r"expected a (finite )?number"):
         updater.update(batch, 0.1, np.random.default_rng(0))
     for name, value in model.state_dict().items():
         assert torch.equal(value.nan_to_num(7.0), before[name].nan_to_num(7.0))
