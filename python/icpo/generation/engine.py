@@ -76,7 +76,7 @@ class Engine(Protocol):
         """A completion of each prompt, in their order.
 
         Each prompt has a seed of its own, 0 to 2**64 - 1, and what follows it depends on nothing
-        else: not on its neighbours, nor on how many are computed at once.
+        else: not on its neighbours, nor on how many are computed at once, up to rounding.
 
         `progress`, if given, is called now and then with the number of completions finished.
         """

@@ -46,7 +46,7 @@ class TorchEngine:
     shapes round differently, by about 1e-7 of a logit in float32 and 1e-2 in bfloat16. So if a
     prompt is computed among other neighbours, its log-probabilities may differ in the last digits,
     and a token whose uniform number falls that close to a boundary may be another. The same call
-    on the same machine and threads gives the same bits.
+    on the same machine and threads gives the same bits, if the model's forward pass does.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TorchEngine:
         model: nn.Module,  # a transformers model
         *,
         end_ids: Sequence[int],
-        pad_id: int,
+        pad_id: int = 0,
         batch: int = 256,
         prefill_tokens: int = 16384,
         autocast: torch.dtype | None = None,
