@@ -1,0 +1,156 @@
+"""Writes the tables of settings in docs/training.md from the comments beside the settings.
+
+    python scripts/settings_table.py
+
+A setting is documented once, where it is declared. Its test fails when the page is not up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from icpo.mixing import Bonus, Plan
+from icpo.objective import LossConfig
+from icpo.trainer.config import TrainConfig
+from icpo.trainer.schema import Form, Section, expected
+
+PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+BEGIN, END = "<!-- settings: written by scripts/settings_table.py -->", "<!-- /settings -->"
+
+#: Parts of an algorithm, which are settings below its key.
+PARTS = {"algorithm": Plan, "algorithm.bonus": Bonus, "algorithm.loss": LossConfig}
+
+PRESET = "A loss to begin with, in `icpo.objective.PRESETS`, in place of the algorithm's own."
+
+HEAD = "| key | accepts | default | what it is |\n|---|---|---|---|"
+
+
+def comments(section: type) -> dict[str, str]:
+    """The ``#:`` comment of each field, as one line."""
+    lines = textwrap.dedent(inspect.getsource(section)).splitlines()
+    (tree,) = ast.parse("\n".join(lines)).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            above = []
+            for line in reversed(lines[: statement.lineno - 1]):
+                if not line.strip().startswith("#:"):
+                    break
+                above.insert(0, line.strip().removeprefix("#:").strip())
+            found[statement.target.id] = " ".join(above)
+    return found
+
+
+def settings(section: type) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of each field."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    for field in dataclasses.fields(section):
+        if field.init:
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            yield field.name, hints[field.name], default
+
+
+def subsection(hint: Any) -> type[Section] | None:
+    """The section that a field holds, if it holds one."""
+    for choice in (hint, *typing.get_args(hint)):
+        if isinstance(choice, type) and issubclass(choice, Section):
+            return choice
+    return None
+
+
+def shown(value: Any) -> str:
+    """A default, as a file has it."""
+    if value is dataclasses.MISSING:
+        return "needed"
+    if value is None or isinstance(value, bool):
+        return {None: "`null`", True: "`true`", False: "`false`"}[value]
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    if isinstance(value, float):
+        return f"`{value!r}`".replace("e-0", "e-")
+    return f"`{value}`"
+
+
+def plain(text: str) -> str:
+    """A docstring as Markdown."""
+    return re.sub(r"``(.*?)``", r"`\1`", text)
+
+
+def row(key: str, accepts: str, default: str, text: str) -> str:
+    """One line of a table."""
+    cells = [cell.replace("|", "\\|") for cell in (f"`{key}`", accepts, default, plain(text))]
+    return f"| {' | '.join(cells)} |"
+
+
+def table(section: type[Section]) -> Iterator[str]:
+    """The settings of a section, then those of the sections in it."""
+    said, prefix = comments(section), f"{section.key}." if section.key else ""
+    rows, below = [], []
+    for name, hint, default in settings(section):
+        key = prefix + name
+        inner = subsection(hint)
+        if inner is not None:
+            below.append(inner)
+            if default is not None or not said[name]:
+                continue  # nothing to say about it that its own table does not
+            rows.append(row(key, "a section, or null", "`null`", said[name]))
+        elif key in PARTS:
+            rows.append(row(f"{key}.name", "a name", f"`{default.name}`", said[name]))
+        elif any(isinstance(extra, Form) for extra in typing.get_args(hint)):
+            default = getattr(default, "profile", None) or default.name
+            rows.append(row(key, "a name or a section", shown(default), said[name]))
+        else:
+            rows.append(row(key, expected(hint), shown(default), said[name]))
+    title = f"`{section.key}`" if section.key else "The run"
+    about = (inspect.getdoc(section) or "") if section.key else ""
+    yield f"### {title}\n\n{plain(about)}".rstrip()
+    yield "\n".join([HEAD, *rows])
+    for inner in below:
+        yield from table(inner)
+
+
+def parts() -> Iterator[str]:
+    """What can be changed of an algorithm."""
+    yield "### Parts of an algorithm\n\nDefaults are those of `icpo`. None is `null` in a file."
+    rows = []
+    for key, part in PARTS.items():
+        said = comments(part)
+        if part is LossConfig:
+            rows.append(row(f"{key}.preset", "a name", "none", PRESET))
+        for name, hint, default in settings(part):
+            accepts = {"str": "a name"}.get(hint.__name__ if isinstance(hint, type) else "", "")
+            rows.append(row(f"{key}.{name}", accepts or words(hint), shown(default), said[name]))
+    yield "\n".join([HEAD, *rows])
+
+
+def words(hint: Any) -> str:
+    """What a plain type accepts."""
+    kinds = {int: "an integer", float: "a number", bool: "true or false", type(None): "null"}
+    return " or ".join(kinds[choice] for choice in typing.get_args(hint) or (hint,))
+
+
+def page_with(tables: str, page: str) -> str:
+    """The page with these tables."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def tables() -> str:
+    """All of them."""
+    return "\n\n".join([*table(TrainConfig), *parts()])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with(tables(), PAGE.read_text()))
