@@ -238,8 +238,11 @@ def _load_parameters(folder: Path, model: Any, tensors: Mapping[str, torch.Tenso
     else:
         try:
             result = model.load_state_dict(tensors, strict=False)
-        except RuntimeError as error:  # shapes
-            raise CheckpointError(f"{folder}: {error}") from error
+        except RuntimeError as error:
+            shapes = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{folder}: expected the parameters of the model that is trained: {shapes:.300}"
+            ) from error
         # Tied parameters are stored once.
         own = model.state_dict()
         there = {own[name].data_ptr() for name in tensors if name in own}
