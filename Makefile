@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS ?= torch,verl,dev
+EXTRAS ?= torch,plots,logs,lora,verl,dev
 # Of the fuzzer: a million take about a minute.
 EXECUTIONS ?= 1000000
 SEED       ?= 1
@@ -31,7 +31,8 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python test-peer fuzz wheel sdist wheel-test bench bench-reward demo clean
+	test test-rust test-python test-peer fuzz wheel sdist wheel-test bench bench-reward \
+	demo ablation clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,8 +134,13 @@ $(peer): | prerequisites
 bench-reward: $(built) $(peer)  ## Time the checker, and Math-Verify on the same pairs
 	$(python) benches/reward.py --peer "$(abspath $(peer_venv))/bin/python"
 
-demo: $(built)  ## Run the demonstration
-	$(python) examples/demo.py
+# QUICK=1: one seed, fewer steps. ARGS: further options; examples/tiny/demo.py --help lists them.
+demo: $(built)  ## Pretrain a tiny model, train it by GRPO and ICPO, and compare
+	$(python) examples/tiny/demo.py $(if $(QUICK),--quick) $(ARGS)
+
+ablation: $(built)  ## The same for all methods, with more seeds: half an hour on 2 cores
+	$(python) examples/tiny/demo.py --out runs/ablation --seeds 0 1 2 3 4 5 --methods grpo \
+		grpo_extra_rollouts icpo icpo:reference icpo_always icpo_bonus $(ARGS)
 
 clean:  ## Delete everything that the other targets made
 	rm -rf "$(VENV)" "$(peer_venv)" target dist .mypy_cache .pytest_cache .ruff_cache
