@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections import deque
@@ -55,7 +56,9 @@ class Progress:
         """Shows how far a part of a step has come, in a terminal."""
         if self._terminal and self._now() - self._shown >= 0.1:
             self._shown = self._now()
-            self._line(f"step {step}/{self._total}  {what} {done:,}/{of:,}", end="")
+            text = f"step {step}/{self._total}  {what} {done:,}/{of:,}"
+            # What wraps can not be written over.
+            self._line(text[: shutil.get_terminal_size().columns - 1], end="")
 
     def step(
         self, step: int, metrics: Mapping[str, float], seconds: Mapping[str, float], *, tokens: int
@@ -101,9 +104,9 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends the line, also for an error message."""
+        """Wipes what was being done; an error message may follow."""
         if self._width:
-            self._line("", end="\n")
+            self._line("", end="\r")
 
 
 def _figures(metrics: Mapping[str, float]) -> Iterator[str]:
