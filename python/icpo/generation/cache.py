@@ -2,7 +2,7 @@
 
 transformers' own caches either copy everything at each token (`DynamicCache`) or attend to their
 whole capacity (`StaticCache`). This one writes into spare room and shows the model the filled part.
-It relies on what `transformers.Cache` asks of its layers in versions 4.56 to 5.10.
+It relies on what `transformers.Cache` asks of its layers, from version 4.56 to 5.10.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Transcript:
         self._tokens[self._row, start : self._length] = tokens
         self._logp[self._row, start : self._length] = logp
 
-        ended = np.isin(tokens, self._end_ids)  # (slots, T)
+        ended = (tokens[..., None] == self._end_ids).any(axis=-1)  # (slots, T)
         # A token counts up to the first end, that one included.
         counts = self._running[:, None] & (np.cumsum(ended, axis=1) - ended == 0)
         self._check(logp, counts, start)
