@@ -48,7 +48,7 @@ _ADAPTER = "adapter_config.json"
 _LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 #: What a name on the hub looks like.
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def load_model(config: ModelConfig) -> tuple[Any, Any]:
@@ -71,6 +71,7 @@ def load_model(config: ModelConfig) -> tuple[Any, Any]:
         model = _merged(config, dtype)
     else:
         model = _pretrained(config, config.path, dtype)
+    _let_generation_config_be_saved(config.path, model.generation_config)
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ConfigError(
@@ -81,9 +82,6 @@ def load_model(config: ModelConfig) -> tuple[Any, Any]:
         model = _with_adapters(model, config.lora)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        if config.lora is not None:
-            # Otherwise nothing that enters the first block asks for a gradient.
-            model.enable_input_require_grads()
     return model.to(device), tokenizer
 
 
@@ -229,6 +227,21 @@ def _pretrained(config: ModelConfig, path: str, dtype: torch.dtype) -> Any:
     return model
 
 
+def _let_generation_config_be_saved(path: str, settings: Any) -> None:
+    """Mends what transformers would refuse to save, at the first checkpoint.
+
+    It loads a temperature beside ``do_sample: false``, but does not save it.
+    """
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        settings.do_sample = True
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            raise ConfigError(f"model.path: {path}: generation_config.json: {error}") from error
+
+
 def _peft() -> Any:
     try:
         import peft
@@ -260,4 +273,5 @@ def _merged(config: ModelConfig, dtype: torch.dtype) -> Any:
     peft = _peft()
     adapter = peft.PeftConfig.from_pretrained(config.path)
     base = _pretrained(config, adapter.base_model_name_or_path, dtype)
-    return peft.PeftModel.from_pretrained(base, config.path).merge_and_unload()
+    merged = peft.PeftModel.from_pretrained(base, config.path).merge_and_unload()
+    return merged.requires_grad_(True)  # peft has frozen the base
