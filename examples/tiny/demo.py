@@ -184,7 +184,7 @@ def _pretrain(options: argparse.Namespace, screen: Screen) -> None:
     model = pretrain_tiny(_model(options), recipe, report=lambda line: screen.say(f"  {line}"))
     if model.accuracy.one_shot < 0.9:
         screen.say(
-            f"  One-shot accuracy is {model.accuracy.one_shot:.0%} only: the model has not learnt "
+            f"  One-shot accuracy is {100 * model.accuracy.one_shot:.0f} % only: the model has not learnt "
             "to go by examples, and demonstrations will not help it. Raise --pretrain-steps."
         )
 

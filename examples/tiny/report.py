@@ -80,7 +80,7 @@ def _table(results: Results) -> str:
         "",
         "zero-shot\nafter",
         "greedy\nafter",
-        f"steps to {TARGET:.0%}\nmedian (range)",
+        f"steps to {100 * TARGET:.0f} %\nmedian (range)",
         "area under\nthe curve",
         "non-pass\nsolved",
         "entropy",
@@ -117,7 +117,7 @@ def _steps(runs: Sequence[Result]) -> str:
     """Runs that did not get there count as later than all steps."""
     reached = sorted(run.reached for run in runs)
     words = [_step(value, runs[0].steps) for value in (np.median(reached), reached[0], reached[-1])]
-    return words[0] if len(runs) == 1 else f"{words[0]} ({words[1]} to {words[2]})"
+    return words[0] if words[1] == words[2] else f"{words[0]} ({words[1]} to {words[2]})"
 
 
 def _step(value: float, steps: int) -> str:
@@ -133,7 +133,7 @@ def _by_seed(results: Results) -> str:
         [name, *(f"{_percent(run.final)}, {_step(run.reached, run.steps)}" for run in runs)]
         for name, runs in results.items()
     ]
-    return f"Each seed: zero-shot after, steps to {TARGET:.0%}\n\n{_aligned(heads, lines)}"
+    return f"Each seed: zero-shot after, steps to {100 * TARGET:.0f} %\n\n{_aligned(heads, lines)}"
 
 
 ##### What they allow to say

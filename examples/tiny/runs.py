@@ -22,6 +22,7 @@ from typing import Any
 from methods import Method
 
 from icpo import __version__
+from icpo.errors import DataError
 from icpo.trainer import TrainConfig
 
 __all__ = ["EXAMPLE", "FailedError", "Job", "Screen", "clock", "rows", "train_all"]
@@ -105,13 +106,18 @@ class Job:
 
         Returns:
             Why they were not, and are gone; None: they were, or there were none.
+
+        Raises:
+            DataError: if they are of a run that the demonstration did not make.
         """
-        origin, file = self.origin(), self.folder / ORIGIN
+        origin, file, records = self.origin(), self.folder / ORIGIN, self.folder / "metrics.jsonl"
         there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
         if there == origin:
             return None
+        if there is None and records.exists():
+            raise DataError(f"{self.folder}: expected a run of the demonstration, found another")
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+        records.unlink(missing_ok=True)
         file.write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
         return None if there is None else f"{self.title}: anew, since {_difference(there, origin)}"
 
@@ -175,8 +181,9 @@ def train_all(jobs: Sequence[Job], at_once: int, screen: Screen) -> None:
         FailedError: if a run fails; the others are stopped.
     """
     waiting = [job for job in jobs if not job.is_finished]
-    if len(waiting) < len(jobs):
-        screen.say(f"  {len(jobs) - len(waiting)} of {len(jobs)} are there already")
+    done = len(jobs) - len(waiting)
+    if done:
+        screen.say(f"  {done} of {len(jobs)} are there already")
     running: dict[Job, subprocess.Popen[bytes]] = {}
     pace = _Pace(waiting)
     try:
@@ -195,11 +202,12 @@ def train_all(jobs: Sequence[Job], at_once: int, screen: Screen) -> None:
                         f"{job.title}: the run ended with exit code {code}, and the others were "
                         f"stopped. The end of {job.folder / LOG}:\n{job.last_words()}"
                     )
+                done += 1
                 screen.say(f"  {clock(screen.elapsed)}  {_described(job)}  done")
             if running:
                 parts = [_described(job) for job in running]
-                parts.append(f"{sum(job.is_finished for job in jobs)} of {len(jobs)} done")
-                screen.show(" | ".join([*parts, pace.left()]))
+                parts += [f"{done} of {len(jobs)} done", pace.left([*waiting, *running])]
+                screen.show(" | ".join(parts))
     finally:
         _stop(running.values())
 
@@ -208,16 +216,20 @@ class _Pace:
     """How long it will take, by how long it took so far."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        self.jobs = list(jobs)
-        self.began = time.monotonic()
-        self.made_before = sum(job.steps_made for job in jobs)
+        self._began = time.monotonic()
+        self._missing = _steps_missing(jobs)
 
-    def left(self) -> str:
-        made = sum(job.steps_made for job in self.jobs) - self.made_before
-        total = sum(job.config.steps for job in self.jobs) - self.made_before
-        if made <= 0:
+    def left(self, jobs: Sequence[Job]) -> str:
+        """The time until these runs are made, in words."""
+        missing = _steps_missing(jobs)
+        made = self._missing - missing
+        if not made:
             return "starting"
-        return f"about {clock((time.monotonic() - self.began) * (total - made) / made)} left"
+        return f"about {clock((time.monotonic() - self._began) * missing / made)} left"
+
+
+def _steps_missing(jobs: Sequence[Job]) -> int:
+    return sum(job.config.steps - job.steps_made for job in jobs)
 
 
 def _described(job: Job) -> str:
@@ -230,7 +242,7 @@ def _described(job: Job) -> str:
     seen = (value for row in reversed(there) for name, value in row.items() if _is_accuracy(name))
     accuracy = next(seen, None)
     if accuracy is not None:
-        words.append(f"test {accuracy:.0%}")
+        words.append(f"test {100 * accuracy:.0f} %")
     return " ".join(words)
 
 

@@ -20,10 +20,15 @@ from icpo.errors import ConfigError
 from icpo.tiny.task import LONGEST, RULES, SHORTEST, TOPICS, Exercise, draw, is_held_out
 from icpo.tiny.words import HEADER, TEMPLATE
 
-__all__ = ["HABIT", "KINDS", "Document", "Mixture", "draw_document"]
+__all__ = ["BOOKS_ONLY", "HABIT", "KINDS", "WEIGHTS", "Document", "Mixture", "draw_document"]
 
 #: The sign by which plain documents mostly work.
 HABIT = "+"
+
+#: Small numbers are commoner, as they are in real text. This decides how soon the model learns to
+#: calculate: what adding 1 does to a digit is easily seen, and 2, 3, ... follow. Of digits that are
+#: all equally common every sum is equally likely, and a model may guess for thousands of steps.
+WEIGHTS = tuple(1 / number for number in range(1, 10))
 
 #: The kinds of documents, and of how many exercises each consists, all equally likely.
 KINDS = {"book": (1, 2, 2, 3), "excerpt": (2, 2, 3), "plain": (1, 1, 2, 3)}
@@ -107,6 +112,7 @@ def _plain_answers(
 
 def _draw_exercise(rng: random.Random) -> Exercise:
     while True:
-        exercise = draw(rng, rng.choice(tuple(TOPICS)), rng.randint(SHORTEST, LONGEST))
+        length = rng.randint(SHORTEST, LONGEST)
+        exercise = draw(rng, rng.choice(tuple(TOPICS)), length, WEIGHTS)
         if not is_held_out(exercise):
             return exercise

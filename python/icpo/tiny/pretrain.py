@@ -30,11 +30,11 @@ class Recipe:
     """How the tiny model is pretrained."""
 
     #: Batches, each one step of the optimizer.
-    steps: int = 5000
+    steps: int = 4500
     seed: int = 0
     mixture: Mixture = field(default_factory=Mixture)
     #: Share of the steps, at the beginning, that see only books.
-    books_only: float = 0.3
+    books_only: float = 0.5
     #: Tokens of a batch. Few: the skill needs many steps rather than many tokens.
     batch_tokens: int = 800
     #: Documents drawn at once and sorted by length, so that batches have little padding.

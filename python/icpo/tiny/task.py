@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,6 +19,8 @@ __all__ = ["LETTERS", "LONGEST", "RULES", "SHORTEST", "TOPICS", "Exercise", "dra
 SHORTEST, LONGEST = 2, 4
 #: The names of a question's numbers.
 LETTERS = "abcd"
+#: Weights of the numbers 1 to 9: all are equally common.
+EVEN = (1.0,) * 9
 
 #: Takes the counter, 00 to 99, and a number, 1 to 9; what it returns counts modulo 100.
 Rule = Callable[[int, int], int]
@@ -117,10 +119,13 @@ class Exercise:
         return f"\\boxed{{{self.answer}}}"
 
 
-def draw(rng: random.Random, topic: str, length: int) -> Exercise:
-    """A random exercise with so many numbers, the start counted in."""
+def draw(rng: random.Random, topic: str, length: int, weights: Sequence[float] = EVEN) -> Exercise:
+    """A random exercise with so many numbers, the start counted in.
+
+    `weights` say how common 1, 2, ... 9 are among those that are applied.
+    """
     start = rng.randrange(100)
-    return Exercise(topic, start, tuple(rng.randint(1, 9) for _ in range(length - 1)))
+    return Exercise(topic, start, tuple(rng.choices(range(1, 10), weights, k=length - 1)))
 
 
 def is_held_out(exercise: Exercise) -> bool:

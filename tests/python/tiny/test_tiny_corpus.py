@@ -78,6 +78,15 @@ def test_topics_and_lengths_of_exercises_are_uniform():
     check_shares(lengths, dict.fromkeys((1, 2, 3), 1 / 3))
 
 
+def test_small_numbers_are_commoner():
+    exercises = [exercise for each in documents(Mixture(), 3000) for exercise, _ in items(each)]
+    # Held out are a quarter of the exercises, but not a quarter of those with any one number: the
+    # shortest are too few for that, and count only from two numbers on.
+    numbers = Counter(number for each in exercises for number in each.numbers[1:])
+    harmonic = sum(1 / number for number in range(1, 10))
+    check_shares(numbers, {number: 1 / number / harmonic for number in range(1, 10)})
+
+
 def test_no_exercise_is_one_that_problems_are_made_of():
     exercises = [exercise for each in documents(Mixture(), 3000) for exercise, _ in items(each)]
     assert not any(is_held_out(exercise) for exercise in exercises)
@@ -121,7 +130,7 @@ def test_shares_of_habits(mixture):
     told = [
         # One exercise of a topic whose rule is not the habit, so that what is seen is simple.
         habit(each)
-        for each in documents(mixture, 16000)
+        for each in documents(mixture, 8000)
         if len(items(each)) == 1 and habit(each) != "can not be told"
     ]
     # A rule drawn at random may be the habit or the topic's own: one time in eight each.

@@ -22,7 +22,7 @@ from icpo.tiny.folder import RECORD, pretrain_tiny
 from icpo.tiny.pretrain import Recipe, pretrain
 from icpo.tiny.tokenizer import make_tokenizer
 
-SHORT = Recipe(steps=3, drawn_at_once=20)
+SHORT = Recipe(steps=3, drawn_at_once=20, books_only=0.0)
 
 
 @pytest.fixture(autouse=True)
