@@ -119,8 +119,9 @@ wheel-test: wheel sdist  ## Check what a user would download
 
 ##### Programs
 
-bench: $(built)  ## Time the objective
+bench: $(built)  ## Time the objective, and generation
 	$(python) benches/objective.py
+	$(python) benches/generation.py
 
 $(peer): | prerequisites
 	"$(PYTHON)" -m venv "$(peer_venv)"

@@ -275,7 +275,8 @@ def _digest(file: Path) -> str:
 
 
 def _write_json(file: Path, value: Any) -> None:
-    file.write_text(json.dumps(value, indent=1, allow_nan=False), encoding="utf-8")
+    # A setting may be infinite: Python writes and reads that.
+    file.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
 def _to_disk(folder: Path) -> None:

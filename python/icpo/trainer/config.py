@@ -399,6 +399,11 @@ class TrainConfig(Section):
             raise ConfigError("eval.k: expected at least 1, because eval.greedy is off, got 0")
         if self.eval.probe and self.eval.k == 0:
             raise ConfigError("eval.k: expected at least 1, because eval.probe is set, got 0")
+        loss = self.algorithm.loss
+        if loss.aggregation == "seq-mean-token-sum-norm" and loss.norm_constant is None:
+            # As in verl. Micro-batches are padded to lengths of their own, so theirs will not do.
+            constant = loss.replace(norm_constant=float(self.generation.max_new_tokens))
+            object.__setattr__(self, "algorithm", self.algorithm.replace(loss=constant))
         if self.optim.warmup > self.steps:
             raise ConfigError(
                 f"optim.warmup: expected at most steps = {self.steps}, got {self.optim.warmup}"

@@ -198,7 +198,7 @@ class Run:
             figures |= _named("eval", self._evaluate(self.test).figures())
         if self.test_shown is not None and shown:
             figures |= _named("eval_demos", self._evaluate(self.test_shown).figures())
-        if self.probe is not None and self.non_pass is not None:
+        if self.probe is not None and self.non_pass is not None and shown:
             unsolved = self._evaluate(self.probe).unsolved if last else self.non_pass
             figures["probe/non_pass"] = float(unsolved.mean())
             if last and self.non_pass.any():

@@ -110,8 +110,6 @@ class Learner:
             mini = batch.rows(rows)
             # What has no gradient is not computed, but it does count in Z.
             kept = rows_with_gradient(mini, config.loss)
-            if not kept.size:
-                continue
             divisor = denominator(mini, config.loss)
             self.optimizer.zero_grad()
             learnt = mini.rows(kept)
@@ -141,10 +139,7 @@ class Learner:
             loss, metrics = self._loss(
                 logits,
                 tensors["responses"],
-                # Expert tokens have none, and the loss asks for numbers that it does not use.
-                torch.where(
-                    tensors["expert_mask"][:, None], tensors["behavior_logp"], tensors["old_logp"]
-                ),
+                tensors["old_logp"],
                 tensors["advantage"],
                 tensors["loss_mask"],
                 tensors["expert_mask"],
@@ -192,7 +187,11 @@ class Learner:
         return torch.autocast(self.device.type, dtype=self.config.autocast)
 
     def _step(self) -> float:
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for parameter in parameters:
+            # Without any row that has a gradient it is 0, and the optimizer's momentum goes on.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         limit = float("inf") if self.config.grad_clip is None else self.config.grad_clip
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
         if not np.isfinite(norm):

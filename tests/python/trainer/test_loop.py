@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from icpo import CheckpointError, DataError, NonFiniteError
 from icpo.algorithms import ALGORITHMS
 from icpo.mixing import assemble, mix
+from icpo.objective import PRESETS
 from icpo.trainer import TrainConfig, train
 from icpo.trainer.loop import algorithm_1
 from icpo.trainer.setup import prepare
@@ -45,7 +46,7 @@ def test_every_algorithm_trains(folder, out, name):
     summary = train(toy.config(folder, algorithm={"name": name, "n": 8}, out=out))
     lines = toy.metrics(Path(out))
     assert [line["step"] for line in lines] == [0, 1, 2, 3, 4]
-    assert any(line["update/steps"] == 2 for line in lines[1:])
+    assert all(line["update/steps"] == 2 for line in lines[1:])
     before = AutoModelForCausalLM.from_pretrained(folder / "model").state_dict()
     after = AutoModelForCausalLM.from_pretrained(summary.checkpoint).state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before)
@@ -53,6 +54,14 @@ def test_every_algorithm_trains(folder, out, name):
     assert (summary.metrics["expert/rollouts"] > 0) == expert
     assert ("eval_demos/greedy" in lines[0]) and ("eval/greedy" in lines[2])
     assert lines[4]["probe/non_pass"] <= 1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_loss_trains_and_resumes(folder, out, preset):
+    chosen = {"name": "icpo", "n": 4, "loss": {"preset": preset}}
+    train(toy.config(folder, algorithm=chosen, out=out, steps=2))
+    summary = train(toy.config(folder, algorithm=chosen, out=out, steps=4), resume=True)
+    assert summary.checkpoint.name == "step-000004"
 
 
 def test_learns_what_is_rewarded(folder, out):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "generation"))
-
 from fakes import ScriptedEngine
-
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, Template
 from icpo.generation import Sampling
 from icpo.mixing import Plan

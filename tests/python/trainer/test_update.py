@@ -184,12 +184,27 @@ def test_clip_bounds_the_step_not_the_figure():
     assert taken.item() == pytest.approx(1e-3, rel=1e-3) and learned.grad_norms[0] > 1e-3
 
 
-def test_nothing_to_learn_moves_nothing():
+def test_without_a_gradient_a_step_is_what_momentum_makes_of_it():
+    """As if rows of advantage 0 had gone through the model."""
     loss, model = LossConfig.preset("paper"), qwen3()
-    batch = random_batch(np.random.default_rng(1), model, loss)
-    batch.advantage[:] = 0.0
-    learned = learner(model, loss).update(batch, 0.1, np.random.default_rng(0))
-    assert learned.grad_norms == () and learned.tokens == 0
+    some = random_batch(np.random.default_rng(1), model, loss)
+    none = random_batch(np.random.default_rng(2), model, loss)
+    none.advantage[:] = 0.0
+    moved = []
+    for keep_all in (False, True):
+        trained = copy.deepcopy(model)
+        optimizer = torch.optim.AdamW(trained.parameters(), lr=0.01)
+        updater = learner(trained, loss, optimizer=optimizer)
+        updater.update(some, 0.01, np.random.default_rng(0))
+        if keep_all:
+            for parameter in trained.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+        else:
+            learned = updater.update(none, 0.01, np.random.default_rng(0))
+            assert learned.grad_norms == (0.0,) and learned.tokens == 0
+        moved.append(torch.cat([parameter.flatten() for parameter in trained.parameters()]))
+    assert torch.equal(*moved)
 
 
 @pytest.mark.parametrize("where", ["weights", "advantage"])
