@@ -135,6 +135,10 @@ def end_ids(model: Any, tokenizer: Any, *, chat: bool) -> tuple[int, ...]:
 
 def _behind_an_answer(tokenizer: Any) -> list[int]:
     """The special token with which the chat template ends an answer, if it does."""
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            "prompt.template: expected one without chat, since the tokenizer has no chat template"
+        )
     answer = "7"
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}],
