@@ -195,7 +195,7 @@ def _rows(one: MixedGroup, decode: Callable[[Tokens], str]) -> Iterator[dict[str
 
 
 class _Lines:
-    """A file of JSON lines that grows, flushed line by line."""
+    """A file of JSON lines that grows. No other process can write to it."""
 
     def __init__(self, path: Path, length: int) -> None:
         """Cuts the file back to `length` bytes."""
@@ -204,7 +204,10 @@ class _Lines:
             raise CheckpointError(
                 f"{path}: expected at least the {length} bytes that the checkpoint saw, got {there}"
             )
-        self._file = path.open("ab")
+        self._path = path
+        # Without a buffer: what was written is there if the process is killed, and nothing is left
+        # that closing could fail on.
+        self._file = path.open("ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -217,8 +220,13 @@ class _Lines:
     def write(self, row: Mapping[str, Any]) -> None:
         text = json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False)
         # Half a surrogate pair, which a model may well produce, has no UTF-8.
-        self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
-        self._file.flush()
+        left = memoryview(text.encode("utf-8", "backslashreplace") + b"\n")
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
 
     def length(self) -> int:
         os.fsync(self._file.fileno())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import multiprocessing
+import resource
+import signal
 import sys
 import types
 from pathlib import Path
@@ -175,6 +178,27 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
     assert [line["a"] for line in lines(tmp_path / "metrics.jsonl")] == [1.0, 3.0]
     with recorder(tmp_path) as third:  # after the first has ended
         third.metrics(0, {"a": 4.0}, {})
+
+
+def write_within(limit: int, folder: Path) -> None:
+    """Writes metrics until they find no room, and looks at what is said of it."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with recorder(folder) as records:
+        try:
+            for step in range(100):
+                records.metrics(step, metrics_of(step), {})
+        except OSError as error:
+            raise SystemExit(0 if error.filename == str(folder / "metrics.jsonl") else 1) from None
+    raise SystemExit(2)
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    child = multiprocessing.get_context("fork").Process(target=write_within, args=(1000, tmp_path))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert (tmp_path / "metrics.jsonl").stat().st_size == 1000
 
 
 ##### Others who are told
