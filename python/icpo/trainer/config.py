@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,11 @@ class ModelConfig(Section, key="model"):
     gradient_checkpointing: bool = False
     #: Train adapters only; null: train all parameters.
     lora: LoraConfig | None = None
+
+    def __post_init__(self) -> None:
+        """A path may begin with ``~``, as those of files may."""
+        super().__post_init__()
+        object.__setattr__(self, "path", os.path.expanduser(self.path))
 
 
 @dataclass(frozen=True)
@@ -203,11 +209,10 @@ def _below(key: str) -> Iterator[None]:
 
 def _read_algorithm(key: str, value: Any) -> Algorithm:
     """A preset by its name, with changes."""
-    if isinstance(value, str):
-        value = {"name": value}
+    known = ("name", *_PLAN, "bonus", "loss")
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{key}: expected a name or a section, got {value!r}")
-    refuse_unknown(key, value, ("name", *_PLAN, "bonus", "loss"))
+        raise ConfigError(f"{key}: expected a section with {', '.join(known)}, got {value!r}")
+    refuse_unknown(key, value, known)
     name = value.get("name", "icpo")
     if name not in ALGORITHMS:
         raise ConfigError(f"{key}.name: expected one of {', '.join(ALGORITHMS)}, got {name!r}")
@@ -242,10 +247,9 @@ def _read_checker(key: str, value: Any) -> Checker:
     """A profile, with changes of single conventions."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key}: expected a section, got {value!r}")
-    settings = {str(name): setting for name, setting in value.items()}
-    refuse_unknown(key, settings, ("profile", *_core.checker_defaults(_core.PROFILES[0])))
+    refuse_unknown(key, value, ("profile", *_core.checker_defaults(_core.PROFILES[0])))
     with _below(key):
-        return Checker(**settings)
+        return Checker(**value)
 
 
 def _write_checker(checker: Checker) -> dict[str, Any]:
@@ -443,8 +447,9 @@ class TrainConfig(Section):
         """What must not change when the run is resumed: each such setting by its dotted key.
 
         Free are those of `_FREE`: they change what is written, how much memory is needed and at
-        most the rounding. `steps` may change only if nothing but the end depends on it. Files are
-        known by their contents, not by their paths; the trainer compares these itself.
+        most the rounding. `steps` may change only if nothing but the end depends on it, and
+        ``model.path`` only if checkpoints hold all that is needed of the model. Files are known by
+        their contents, not by their paths; the trainer compares these itself.
         """
         settings = {
             key: value
@@ -454,6 +459,8 @@ class TrainConfig(Section):
         bonus = self.algorithm.bonus
         if self.optim.schedule == "constant" and (bonus is None or bonus.schedule == "exp"):
             del settings["steps"]
+        if self.model.lora is not None or self.algorithm.loss.kl != "none":
+            settings["model.path"] = self.model.path
         return settings
 
     def check_fingerprint(self, saved: Mapping[str, Any], where: Path) -> None:

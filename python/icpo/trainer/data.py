@@ -42,7 +42,6 @@ def load_problems(
     checker: Checker,
     *,
     limit: int | None = None,
-    threads: int | None = None,
 ) -> list[Problem]:
     """The problems in a file, at least one; only the first `limit`, if given.
 
@@ -66,7 +65,7 @@ def load_problems(
         raise DataError(f"{path}: expected problems, but the file is empty")
     _check_ids("data.id", [(row, problem.id) for row, problem in table])
     problems = [problem for _, problem in table]
-    faults = unverifiable(problems, checker, threads=threads)
+    faults = unverifiable(problems, checker)
     if faults:
         described = "; ".join(
             f"{table[place][0].place}: {why}"
@@ -105,9 +104,7 @@ def load_demos(columns: DemosConfig) -> DemoPool:
     return DemoPool(demo for _, demo in table)
 
 
-def unverifiable(
-    problems: Sequence[Problem], checker: Checker, *, threads: int | None = None
-) -> dict[int, str]:
+def unverifiable(problems: Sequence[Problem], checker: Checker) -> dict[int, str]:
     """The problems whose answer no response could be verified against, by place, and why.
 
     An answer that can be verified equals itself: in a box or, if it is a whole solution, as it
@@ -115,7 +112,7 @@ def unverifiable(
     """
     golds = [_answers(problem) for problem in problems]
     boxed = ["\\boxed{" + answers[0] + "}" for answers in golds]
-    verdicts = checker.check_many(boxed, golds, threads=threads)
+    verdicts = checker.check_many(boxed, golds)
     faults = {}
     for place, (answers, verdict) in enumerate(zip(golds, verdicts, strict=True)):
         if not _tells(verdict, answers[0]) and not any(

@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union
@@ -84,7 +84,7 @@ class Section:
             ConfigError: if there is no such key, one is missing, or a value does not fit.
         """
         fields = dataclasses.fields(cls)
-        refuse_unknown(cls.key, values, [field.name for field in fields])
+        refuse_unknown(cls.key, values, [field.name for field in fields], list(_below(cls)))
         for field in fields:
             needed = field.default is MISSING and field.default_factory is MISSING
             if needed and field.name not in values:
@@ -105,21 +105,38 @@ class Section:
         return f"{cls.key}.{name}" if cls.key else name
 
 
-def refuse_unknown(section: str, given: Iterable[Any], known: Iterable[str]) -> None:
+def refuse_unknown(
+    section: str, given: Iterable[str], known: Sequence[str], below: Sequence[str] = ()
+) -> None:
     """Refuses keys that a section does not have, and names the nearest one.
+
+    Args:
+        section: dotted key of the section; empty at the top.
+        given: the keys.
+        known: those that the section has.
+        below: dotted keys in its own sections, one of which may have been meant.
 
     Raises:
         ConfigError: naming the first of them.
     """
-    names = list(known)
     for name in given:
-        if name in names:
+        if name in known:
             continue
-        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
         prefix = f"{section}." if section else ""
-        there = f"{section} has {', '.join(names)}" if section else f"there are {', '.join(names)}"
-        hint = f"did you mean {prefix}{near[0]}?" if near else there
+        near = [key for key in below if key.rpartition(".")[2] == name]
+        near += [f"{prefix}{key}" for key in difflib.get_close_matches(name, known, 1, 0.5)]
+        there = f"{section} has" if section else "there are"
+        hint = f"did you mean {near[0]}?" if near else f"{there} {', '.join(known)}"
         raise ConfigError(f"{prefix}{name}: no such setting; {hint}")
+
+
+def _below(section: type[Section]) -> Iterator[str]:
+    """The dotted keys in the sections of a section."""
+    for hint in _hints(section).values():
+        for inner in (hint, *typing.get_args(hint)):
+            if isinstance(inner, type) and issubclass(inner, Section):
+                yield from (f"{inner.key}.{name}" for name in _hints(inner))
+                yield from _below(inner)
 
 
 def _hints(section: type) -> dict[str, Any]:
@@ -205,7 +222,7 @@ def _fitted(key: str, hint: Any, value: Any) -> Any:
     if inner is float or inner is int:
         return _fitted_number(inner, extra, value)
     if inner is Path and isinstance(value, str) and value:
-        return Path(value)
+        return Path(value).expanduser()
     return _MISFIT if value == "" else _instance(inner, value)
 
 
@@ -233,14 +250,9 @@ def _fitted_number(kind: type, extra: Range | None, value: Any) -> Any:
 
 
 def _written(hint: Any, value: Any) -> Any:
-    inner, extra = _parts(hint)
+    _, extra = _parts(hint)
     if isinstance(extra, Form):
         return extra.write(value)
-    if _is_union(inner):
-        for choice in typing.get_args(inner):
-            form = _parts(choice)[1]
-            if isinstance(form, Form) and isinstance(value, _parts(choice)[0]):
-                return form.write(value)
     if isinstance(value, Section):
         return value.to_dict()
     if isinstance(value, tuple):

@@ -172,8 +172,10 @@ def _plain(loader: Any, node: Any, keys: tuple[str, ...], document: Document) ->
 def _mapping(loader: Any, node: Any, keys: tuple[str, ...], document: Document) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        name = str(key_node.value)
         place = _place(document.name, key_node.start_mark)
+        if not isinstance(key_node.value, str):
+            raise ConfigError(f"{place}: expected a name before the colon, got several values")
+        name = key_node.value
         dotted = ".".join((*keys, name))
         if name in values:
             raise ConfigError(

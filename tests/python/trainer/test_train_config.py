@@ -213,6 +213,22 @@ MISTAKES = {
         (),
         "FILE:6: optim.lrr: no such setting; did you mean optim.lr?",
     ),
+    "key of another section": (
+        "",
+        ("lr=1",),
+        "command line: lr: no such setting; did you mean optim.lr?",
+    ),
+    "key of a section two levels down": (
+        "",
+        ("model.rank=1",),
+        "command line: model.rank: no such setting; did you mean model.lora.rank?",
+    ),
+    "list as a key": ("[a, b]: 1", (), "FILE:6: expected a name before the colon"),
+    "name for a section": (
+        "algorithm: icpo",
+        (),
+        "FILE:6: algorithm: expected a section with name, n, n_off, ",
+    ),
     "unknown section": (
         "optimizer: {lr: 1}",
         (),
@@ -549,12 +565,29 @@ def test_steps_are_fixed_where_something_fades_with_them(setting):
         TrainConfig.build(document.values).check_fingerprint(saved, Path("c"))
 
 
+@pytest.mark.parametrize(
+    "setting", [("model.lora", {}), ("algorithm.loss", {"kl": "k3", "kl_coef": 0.1})]
+)
+def test_the_model_is_fixed_where_checkpoints_do_not_hold_it(setting):
+    document = yaml_file.Document("x", with_setting(*setting).to_dict())
+    saved = TrainConfig.build(document.values).fingerprint()
+    document.set(("model", "path"), "other", "x")
+    with pytest.raises(CheckpointError, match=r"model\.path was 'm', is 'other'"):
+        TrainConfig.build(document.values).check_fingerprint(saved, Path("c"))
+
+
+def test_home_folders(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = changed(model={"path": "~/m"}, out="~/runs")
+    assert (config.model.path, config.out) == ("/home/someone/m", Path("/home/someone/runs"))
+
+
 ##### Completeness
 
 
 def test_every_setting_is_free_or_fixed():
     """Nothing is forgotten: what is not in the fingerprint is known to be free."""
-    config = changed(model={"path": "m", "lora": {}})
+    config = changed()
     everything = {key for key, _ in _flat(config.to_dict())}
     free = everything - set(config.fingerprint())
     known = {*FREE, "data.test", "model.gradient_checkpointing"}
