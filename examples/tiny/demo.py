@@ -44,7 +44,7 @@ QUICK = {"seeds": [0], "steps": 60, "pretrain_steps": 3000, "out": Path("runs/de
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demonstration and returns its exit code."""
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, _terminated)  # so that no run outlives its demonstration
+    before = signal.signal(signal.SIGTERM, _terminated)  # no run outlives its demonstration
     screen = Screen(options.out / "demo.log")
     try:
         _demonstrate(options, screen)
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     finally:
         screen.close()
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -182,10 +183,15 @@ def _pretrain(options: argparse.Namespace, screen: Screen) -> None:
         mixture = dataclasses.replace(recipe.mixture, right_habit=options.right_habit)
         recipe = dataclasses.replace(recipe, mixture=mixture)
     model = pretrain_tiny(_model(options), recipe, report=lambda line: screen.say(f"  {line}"))
-    if model.accuracy.one_shot < 0.9:
+    one_shot = model.accuracy.one_shot
+    screen.say(
+        f"  zero-shot {100 * model.accuracy.zero_shot:.0f} % of test problems right, "
+        f"one-shot {100 * one_shot:.0f} %"
+    )
+    if one_shot < 0.9:
         screen.say(
-            f"  One-shot accuracy is {100 * model.accuracy.one_shot:.0f} % only: the model has not learnt "
-            "to go by examples, and demonstrations will not help it. Raise --pretrain-steps."
+            f"  One-shot accuracy is {100 * one_shot:.0f} % only: the model has not learnt to go "
+            "by examples, so demonstrations help it little. Raise --pretrain-steps."
         )
 
 

@@ -29,6 +29,7 @@ import report  # noqa: E402
 from methods import Method  # noqa: E402
 from paired import compare, sign_flip_test, t_test  # noqa: E402
 from results import Result  # noqa: E402
+from runs import Screen  # noqa: E402
 
 ##### Statistics
 
@@ -262,10 +263,10 @@ def test_a_demonstration_and_its_repetition(tmp_path, capsys, quick_evaluation):
     assert before == {file: file.stat().st_mtime_ns for file in out.glob("*/metrics.jsonl")}
     assert text == (out / "report.txt").read_text()
 
-    assert demo.main([*command[:-6], "--steps", "1", "--seeds", "0", "--methods", "grpo"]) == 0
-    printed = capsys.readouterr().out
-    assert "grpo 0: anew, since steps was 2, is 1" in printed
-    assert len((out / "grpo-seed0" / "metrics.jsonl").read_text().splitlines()) == 2
+    changed, *_ = demo._jobs(demo._options([*command, "--lr", "0.5"]))
+    assert changed.is_finished
+    assert changed.keep_or_clear() == "grpo 0: anew, since optim.lr was 0.0007, is 0.5"
+    assert not changed.is_finished
 
 
 @pytest.mark.slow
@@ -273,8 +274,10 @@ def test_an_interrupted_demonstration_continues(tmp_path, capsys, quick_evaluati
     command = arguments(
         tmp_path, "--methods", "icpo", "--seeds", "1", "--set", "checkpoint.every=1"
     )
-    assert demo.main([*command, "--steps", "1"]) == 0  # pretrains
     command += ["--steps", "25"]
+    screen = Screen(tmp_path / "log.txt")
+    demo._pretrain(demo._options(command), screen)
+    screen.close()
     process = subprocess.Popen([sys.executable, str(EXAMPLES / "demo.py"), *command])
     records = tmp_path / "out" / "icpo-seed1" / "metrics.jsonl"
     checkpoints = tmp_path / "out" / "icpo-seed1" / "checkpoints"
@@ -310,7 +313,7 @@ def test_a_run_that_fails_ends_the_demonstration(tmp_path, capsys):
 
 def test_settings_are_checked_before_anything_is_made(tmp_path, capsys):
     for more, message in (
-        (["--steps", "0"], "steps: expected at least 1, got 0"),
+        (["--steps", "0"], "steps: expected an integer from 1, got 0"),
         (["--seeds", "1", "1"], "seeds: expected each once, got 1 1"),
         (["--methods", "grpo", "dpo"], "got 'dpo'"),
         (["--jobs", "0"], "jobs: expected at least 1, got 0"),
