@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from icpo import ops
 from icpo.errors import NonFiniteError
 from icpo.mixing import (
     Batch,
@@ -26,6 +25,7 @@ from icpo.mixing import (
 )
 from icpo.objective import LossConfig, LossMetrics
 from icpo.trainer.clock import Clock
+from icpo.trainer.logits import logp_entropy, policy_loss
 
 __all__ = ["Learned", "Learner", "UpdateConfig"]
 
@@ -136,7 +136,7 @@ class Learner:
             logits = self._logits(self.model, padded)  # (B, T, V)
         with self.clock("loss"):
             tensors = _tensors(padded, torch.device("cpu"))
-            loss, metrics = self._loss(
+            loss, metrics = policy_loss(
                 logits,
                 tensors["responses"],
                 tensors["old_logp"],
@@ -145,32 +145,13 @@ class Learner:
                 tensors["expert_mask"],
                 behavior_logp=tensors["behavior_logp"],
                 ref_logp=None if reference is None else _padded_like(padded, reference),
+                temperature=self.config.temperature,
                 config=self.config.loss,
                 denominator=divisor,
             )
         with self.clock("backward"):
             torch.autograd.backward(loss)
         return metrics
-
-    def _loss(
-        self, logits: Tensor, ids: Tensor, *rest: Tensor, **named: Any
-    ) -> tuple[Tensor, LossMetrics]:
-        if logits.device.type == "cpu":  # the gradient takes the place of the logits
-            temperature = self.config.temperature
-            return ops.fused_policy_loss(
-                logits, ids, *rest, temperature=temperature, inplace=True, **named
-            )
-        # Elsewhere log-probs are torch's; they are few, and come home for the rest.
-        logp, entropy = self._logp_entropy(logits, ids)
-        if self.config.loss.entropy_coef == 0:
-            entropy = entropy.detach()
-        return ops.policy_loss(logp.cpu(), *rest, entropy=entropy.cpu(), **named)
-
-    def _logp_entropy(self, logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        temperature = self.config.temperature
-        if logits.device.type == "cpu":
-            return ops.logp_entropy(logits, ids, temperature)
-        return ops.reference.logp_entropy(logits.float(), ids.to(logits.device), temperature)
 
     def _logits(self, model: nn.Module, padded: Padded) -> Tensor:
         """What the model says before each response token, (B, T, V)."""
@@ -244,9 +225,10 @@ class Learner:
             padded = pad(part, self.config.pad_id)
             logits = self._logits(model, padded)
             ids = torch.from_numpy(padded.responses)
-            logp = self._logp_entropy(logits, ids)[0].float().cpu().numpy()
+            logp, _ = logp_entropy(logits, ids, self.config.temperature)
+            values = logp.float().cpu().numpy()
             for place, row, length in _places(rows, part.lengths):
-                out[row] = logp[place, :length].copy()
+                out[row] = values[place, :length].copy()
         return out
 
 

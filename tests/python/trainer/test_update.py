@@ -10,10 +10,11 @@ import torch
 from tiny_policy import PAD, llama, logp_alone, qwen3, random_batch
 
 from icpo import NonFiniteError
-from icpo.mixing import mini_batches
+from icpo.mixing import mini_batches, pad
 from icpo.objective import LossConfig
 from icpo.ops import reference
 from icpo.trainer.clock import Clock
+from icpo.trainer.logits import loss_by_torch, loss_in_place
 from icpo.trainer.update import Learner, UpdateConfig
 
 TEMPERATURE = 0.8
@@ -96,6 +97,36 @@ def test_gradient_is_that_of_the_whole_batch(build, aggregation, preset):
     assert learned.loss["loss/policy"] == pytest.approx(value, abs=2e-6)
     norm = torch.cat([part.flatten() for part in gradient]).norm().item()
     assert learned.grad_norms == (pytest.approx(norm, rel=1e-4),)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference"])
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.02])
+def test_both_ways_from_logits_to_the_loss_agree(preset, entropy_coef):
+    """What other devices do, done here."""
+    loss = LossConfig.preset(preset, entropy_coef=entropy_coef, kl="none", kl_coef=0.0)
+    model = qwen3()
+    batch = random_batch(np.random.default_rng(4), model, loss)
+    padded, found = pad(batch, PAD), []
+    for way in (loss_in_place, loss_by_torch):
+        leaf = torch.randn(*padded.responses.shape, 23, generator=torch.Generator().manual_seed(0))
+        leaf.requires_grad_()
+        value, metrics = way(
+            leaf * 1.0,
+            *(
+                torch.from_numpy(getattr(padded, name))
+                for name in ("responses", "old_logp", "advantage", "loss_mask", "expert_mask")
+            ),
+            behavior_logp=torch.from_numpy(padded.behavior_logp),
+            temperature=TEMPERATURE,
+            config=loss,
+            denominator=17.0,
+        )
+        value.backward()
+        found.append((value.item(), leaf.grad, dict(metrics)))
+    (one, gradient, figures), (other, theirs, again) = found
+    assert one == pytest.approx(other, rel=1e-5)
+    assert (gradient - theirs).abs().max() < 1e-6 * gradient.abs().max() + 1e-8
+    assert figures == pytest.approx(again, rel=1e-4, abs=1e-6, nan_ok=True)
 
 
 def test_micro_batches_and_skipped_rows_change_nothing():
