@@ -29,7 +29,7 @@ STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
-    "axes.titlepad": 8,
+    "axes.titlepad": 7,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -108,7 +108,13 @@ def draw(results: Results, path: Path) -> None:
         _panel(sheet.add_subplot(cells[1, 0]), ENTROPY, results)
         halves = cells[1, 1].subgridspec(2, 1, hspace=0.1)
         _panel(sheet.add_subplot(halves[0]), ACCEPTED, results, has_label=False)
-        _panel(sheet.add_subplot(halves[1]), WEIGHT, results)
+        weight = sheet.add_subplot(halves[1])
+        forced = [runs for runs in results.values() if WEIGHT.curve(runs[0])[0].size]
+        lams = {runs[0].settings["algorithm"]["loss"]["lam"] for runs in forced}
+        if len(lams) == 1:
+            (lam,) = lams
+            _mark(weight, lam / (1 + lam) ** 2, "ratio 1", below=True)
+        _panel(weight, WEIGHT, results)
         sheet.supxlabel(_legend(results), x=0.01, ha="left", fontsize=8, color="#444444")
         sheet.savefig(path)
         pyplot.close(sheet)
@@ -135,6 +141,19 @@ def _legend(results: Results) -> str:
             "thin lines: each seed"
         )
     return f"{lines}. Accuracy at evaluations; the rest as running means over {WINDOW} steps."
+
+
+def _mark(axes: Any, height: float, name: str, *, below: bool = False) -> None:
+    """A thin line with a name, to compare with."""
+    axes.axhline(height, color="#888888", linewidth=0.8)
+    axes.annotate(
+        name,
+        (0, height),
+        (3, -3 if below else 3),
+        textcoords="offset points",
+        va="top" if below else "bottom",
+        color="#666666",
+    )
 
 
 def _panel(axes: Any, panel: Panel, results: Results, *, has_label: bool = True) -> None:

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import figure
 import numpy as np
 from methods import BASELINE, Method
 from paired import Comparison, compare, mean_and_error
-from results import TARGET, Result
+from results import LAST, TARGET, Result
 
 from icpo.errors import IcpoError
 
@@ -26,8 +27,17 @@ __all__ = ["NOTE", "PICTURE", "TEXT", "write"]
 #: In the folder of the demonstration.
 NOTE, PICTURE, TEXT = "demo.json", "report.png", "report.txt"
 
+#: Characters of a line of prose.
+WIDTH = 96
+
 #: p below which a difference is called significant.
 LEVEL = 0.05
+
+#: Where the right habit is known: of a model that was pretrained here.
+RARE = (
+    ": only {:.2g} % of the documents in pretraining that calculate step by step, with no examples "
+    "before, went by the topic's own rule (--right-habit)"
+)
 
 #: The method's name, and its results in order of seeds.
 Results = dict[str, list[Result]]
@@ -67,10 +77,10 @@ def _before(results: Results) -> str:
     def mean(name: str) -> str:
         return _percent(np.mean([run.before(name) for run in runs]))
 
-    return (
-        f"Before training, on test problems: zero-shot {mean(f'eval/avg@{k}')} right, greedy "
-        f"{mean('eval/greedy')};\none-shot, after a worked exercise of the same topic, "
-        f"{mean(f'eval_demos/avg@{k}')}, greedy {mean('eval_demos/greedy')}.\n"
+    return _wrapped(
+        f"Before training, {mean(f'eval/avg@{k}')} of answers to test problems are right, greedy "
+        f"{mean('eval/greedy')}. After one worked exercise of the same topic (one-shot) it is "
+        f"{mean(f'eval_demos/avg@{k}')}, greedy {mean('eval_demos/greedy')}. "
         f"{mean('probe/non_pass')} of training problems are non-pass: none of {k} samples is right."
     )
 
@@ -105,12 +115,13 @@ def _table(results: Results) -> str:
         )
     seeds = len(next(iter(results.values())))
     many = f"mean ± standard error over {seeds} seeds" if seeds > 1 else "one seed"
-    return (
-        f"After {_longest(results)} steps ({many}):\n\n{_aligned(heads, lines)}\n\n"
-        "Zero-shot: sampled at temperature 1. Area under the curve: zero-shot accuracy, mean over\n"
-        "the steps. Entropy: nats a token. Seconds: of one process, with evaluation. Last column:\n"
-        "share of training time that is this package's own code, not the model's."
+    explained = _wrapped(
+        "Zero-shot: sampled at temperature 1. Area under the curve: zero-shot accuracy, mean over "
+        f"the steps. Entropy: nats a token, mean of the last {LAST} steps. Seconds: of one "
+        "process, evaluation included. Last column: share of training time that is this package's "
+        "own code, not the model's."
     )
+    return f"After {_longest(results)} steps ({many}):\n\n{_aligned(heads, lines)}\n\n{explained}"
 
 
 def _steps(runs: Sequence[Result]) -> str:
@@ -145,9 +156,9 @@ def _comparison(results: Results) -> str:
         return ""
     seeds = len(results[BASELINE])
     if seeds == 1:
-        return (
-            "One seed: the difference may be chance. Runs of the same method differ by as much;\n"
-            "several seeds (--seeds 0 1 2 3 4) show how much."
+        return _wrapped(
+            "One seed: the difference may be chance. Runs of one method differ by as much from "
+            "seed to seed; --seeds 0 1 2 3 4 5 shows how often."
         )
     compared = {
         (name, figure_name): compare(
@@ -176,39 +187,38 @@ def _comparison(results: Results) -> str:
 
 def _verdict(compared: dict[tuple[str, str], Comparison], seeds: int) -> str:
     """Which differences are significant, in words."""
-    words = (
-        "The t-test assumes normal differences, but runs either succeed or get stuck. The\n"
-        "sign-flip test assumes nothing of the kind, and decides here. "
+    tests = (
+        "The t-test assumes normal differences, but runs either succeed or get stuck. The "
+        "sign-flip test assumes nothing of the kind, and decides here."
     )
     least = next(iter(compared.values())).least
     if least > LEVEL:
-        return words + (
-            f"Of {seeds} seeds its p is {_chance(least)}\n"
-            "at best: nothing here is significant, whatever it looks like. Of 6 it can be."
+        return _wrapped(
+            f"{tests} Of {seeds} seeds its p is {_chance(least)} at best: nothing here is "
+            "significant, whatever it looks like. Of 6 it can be."
         )
+    lines = [_wrapped(tests)]
     for (name, figure_name), one in compared.items():
         direction = "higher" if one.mean > 0 else "lower"
         if one.sign_flip <= LEVEL:
             found = f"is significantly {direction} (p {_chance(one.sign_flip)})"
         else:
             found = f"does not differ significantly (p {_chance(one.sign_flip)})"
-        words += f"\n- {name}: {figure_name} {found}."
-    return words + (
-        f"\n{len(compared)} differences are tested, and p is not corrected for that: of those that "
-        "do not exist,\none in 20 is called significant by chance."
+        lines.append(f"- {name}: {figure_name} {found}.")
+    lines.append(
+        _wrapped(
+            f"{len(compared)} differences are tested, and p is not corrected for that: of those "
+            "that do not exist, one in 20 is called significant by chance."
+        )
     )
+    return "\n".join(lines)
 
 
 def _caveat(right_habit: float | None) -> str:
-    share = (
-        ""
-        if right_habit is None
-        else f" In pretraining, only {right_habit:.2g} of the documents that\n"
-        "work without examples went by the topic's own rule (--right-habit)."
-    )
-    return (
-        f"The right habit was made rare on purpose.{share} This shows a mechanism at work,\n"
-        "not how much it matters elsewhere: a policy that finds right answers by itself needs no\n"
+    rare = "" if right_habit is None else RARE.format(100 * right_habit)
+    return _wrapped(
+        f"The right habit was made rare on purpose{rare}. This shows a mechanism at work, not how "
+        "much it matters elsewhere: a policy that finds right answers by itself needs no "
         "demonstrations."
     )
 
@@ -227,6 +237,10 @@ def _percent(share: float | np.floating[Any]) -> str:
 
 def _chance(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH)
 
 
 def _longest(results: Results) -> int:

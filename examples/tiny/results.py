@@ -13,7 +13,7 @@ from runs import ORIGIN, rows
 
 from icpo.errors import DataError
 
-__all__ = ["TARGET", "Result"]
+__all__ = ["LAST", "TARGET", "Result"]
 
 #: The accuracy that runs are timed to.
 TARGET = 0.8

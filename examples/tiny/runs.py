@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -300,7 +301,7 @@ class Screen:
                 print(text, flush=True)
         if self._terminal:
             self._wipe()
-            text = text[: os.get_terminal_size().columns - 1]
+            text = text[: shutil.get_terminal_size().columns - 1]
             print(text, end="", flush=True)
             self._width = len(text)
 
