@@ -30,7 +30,8 @@ from types import FrameType
 
 import report
 from methods import BASELINE, Method
-from runs import FailedError, Job, Screen, clock, train_all
+from runs import FailedError, Job, train_all
+from screen import Screen, clock
 
 from icpo.errors import ConfigError, IcpoError
 from icpo.tiny.corpus import Mixture
@@ -44,8 +45,12 @@ QUICK = {"seeds": [0], "steps": 60, "pretrain_steps": 3000, "out": Path("runs/de
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demonstration and returns its exit code."""
     options = _options(arguments)
+    try:
+        screen = Screen(options.out / "demo.log")
+    except OSError as error:
+        print(f"demo: out: {error}", file=sys.stderr)
+        return 2
     before = signal.signal(signal.SIGTERM, _terminated)  # no run outlives its demonstration
-    screen = Screen(options.out / "demo.log")
     try:
         _demonstrate(options, screen)
     except KeyboardInterrupt:

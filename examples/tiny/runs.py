@@ -9,33 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from methods import Method
+from screen import Screen, clock
 
 from icpo import __version__
 from icpo.errors import DataError
 from icpo.trainer import TrainConfig
 
-__all__ = ["EXAMPLE", "FailedError", "Job", "Screen", "clock", "rows", "train_all"]
+__all__ = ["EXAMPLE", "ORIGIN", "FailedError", "Job", "rows", "train_all"]
 
 EXAMPLE = Path(__file__).with_name("icpo.yaml")
 
 #: In the folder of a run: what it was made of, and what it printed.
 ORIGIN, LOG = "origin.json", "log.txt"
 
-#: Seconds between two looks at the runs, and between two lines about them where no line can be
-#: written over.
-LOOK, LINE = 1.0, 20.0
+#: Seconds between two looks at the runs.
+LOOK = 1.0
 
 
 class FailedError(RuntimeError):
@@ -206,9 +204,8 @@ def train_all(jobs: Sequence[Job], at_once: int, screen: Screen) -> None:
                 done += 1
                 screen.say(f"  {clock(screen.elapsed)}  {_described(job)}  done")
             if running:
-                parts = [_described(job) for job in running]
-                parts += [f"{done} of {len(jobs)} done", pace.left([*waiting, *running])]
-                screen.show(" | ".join(parts))
+                state = f"{done} of {len(jobs)} done, {pace.left([*waiting, *running])}"
+                screen.show(" | ".join([state, *map(_described, running)]))
     finally:
         _stop(running.values())
 
@@ -224,7 +221,7 @@ class _Pace:
         """The time until these runs are made, in words."""
         missing = _steps_missing(jobs)
         made = self._missing - missing
-        if not made:
+        if made <= 0:  # a run that continues is at its checkpoint first
             return "starting"
         return f"about {clock((time.monotonic() - self._began) * missing / made)} left"
 
@@ -236,7 +233,7 @@ def _steps_missing(jobs: Sequence[Job]) -> int:
 def _described(job: Job) -> str:
     there = rows(job.folder / "metrics.jsonl")
     step = int(there[-1]["step"]) if there else 0
-    words = [f"{job.title}: step {step}/{job.config.steps}"]
+    words = [f"{job.title}: {step}/{job.config.steps}"]
     reward = next((row["on/reward"] for row in reversed(there) if "on/reward" in row), None)
     if reward is not None:
         words.append(f"reward {reward:.2f}")
@@ -251,7 +248,7 @@ def _is_accuracy(name: str) -> bool:
     return name.startswith("eval/avg@")
 
 
-def _stop(processes: Any) -> None:
+def _stop(processes: Collection[subprocess.Popen[bytes]]) -> None:
     """Ends what still runs; checkpoints are whole whenever that happens."""
     still = [process for process in processes if process.poll() is None]
     for process in still:
@@ -262,65 +259,3 @@ def _stop(processes: Any) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-##### What is shown
-
-
-class Screen:
-    """Lines, to the terminal and to a log; and one that changes, where there is a terminal."""
-
-    def __init__(self, log: Path, now: Callable[[], float] = time.monotonic) -> None:
-        """The log is continued if it is there."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("a", encoding="utf-8")
-        self._now = now
-        self._began = now()
-        self._terminal = sys.stdout.isatty()
-        self._logged = -math.inf
-        self._width = 0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return self._now() - self._began
-
-    def say(self, text: str = "") -> None:
-        """A line that stays."""
-        self._wipe()
-        print(text, flush=True)
-        print(text, file=self._log, flush=True)
-
-    def show(self, text: str) -> None:
-        """How things stand: written over in a terminal, a line now and then elsewhere."""
-        text = f"  {clock(self.elapsed)}  {text}"
-        if self._now() - self._logged >= LINE:
-            self._logged = self._now()
-            print(text, file=self._log, flush=True)
-            if not self._terminal:
-                print(text, flush=True)
-        if self._terminal:
-            self._wipe()
-            text = text[: shutil.get_terminal_size().columns - 1]
-            print(text, end="", flush=True)
-            self._width = len(text)
-
-    def close(self) -> None:
-        """Ends the line and the log."""
-        self._wipe()
-        self._log.close()
-
-    def _wipe(self) -> None:
-        if self._width:
-            print(f"\r{'':{self._width}}\r", end="")
-            self._width = 0
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds.
-
-    >>> clock(187.4)
-    '3:07'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"

@@ -29,7 +29,7 @@ import report  # noqa: E402
 from methods import Method  # noqa: E402
 from paired import compare, sign_flip_test, t_test  # noqa: E402
 from results import Result  # noqa: E402
-from runs import Screen  # noqa: E402
+from screen import Screen  # noqa: E402
 
 ##### Statistics
 
