@@ -4,8 +4,8 @@
   random. Its rule can only be read from the exercises before: in-context learning.
 - An *excerpt* is the same from mid-book, without the header. What its first exercise shows is
   given, not learnt.
-- A *plain document* gives bare right answers, or works: mostly by adding up, whatever the topic;
-  now and then by some rule, the topic's own (`right_habit`) or any (`other_habit`).
+- A *plain document* gives bare right answers, or works: nearly always by adding up, whatever the
+  topic; now and then by the topic's own rule (`right_habit`), or by any (`other_habit`).
 
 So a bare question, which looks like a plain document, triggers a habit that is wrong for seven of
 eight topics; after a worked example of its topic, the same model knows what to do.
@@ -20,15 +20,10 @@ from icpo.errors import ConfigError
 from icpo.tiny.task import LONGEST, RULES, SHORTEST, TOPICS, Exercise, draw, is_held_out
 from icpo.tiny.words import HEADER, TEMPLATE
 
-__all__ = ["BOOKS_ONLY", "HABIT", "KINDS", "WEIGHTS", "Document", "Mixture", "draw_document"]
+__all__ = ["BOOKS_ONLY", "HABIT", "KINDS", "Document", "Mixture", "draw_document"]
 
 #: The sign by which plain documents mostly work.
 HABIT = "+"
-
-#: Small numbers are commoner, as they are in real text. This decides how soon the model learns to
-#: calculate: what adding 1 does to a digit is easily seen, and 2, 3, ... follow. Of digits that are
-#: all equally common every sum is equally likely, and a model may guess for thousands of steps.
-WEIGHTS = tuple(1 / number for number in range(1, 10))
 
 #: The kinds of documents, and of how many exercises each consists, all equally likely.
 KINDS = {"book": (1, 2, 2, 3), "excerpt": (2, 2, 3), "plain": (1, 1, 2, 3)}
@@ -49,12 +44,16 @@ class Mixture:
     #: Plain documents that work by one rule drawn at random, among those that work. These too show
     #: every topic its rule now and then: at 0.02, plain sampling finds most rules by itself.
     other_habit: float = 0.0
+    #: A number n is as common as 1 / n^rarity: with 0 all are alike, with 1 small ones prevail.
+    rarity: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         for name in ("books", "excerpts", "bare", "right_habit", "other_habit"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
+        if not self.rarity >= 0:
+            raise ConfigError(f"rarity: expected a number from 0, got {self.rarity}")
         for first, second in (("books", "excerpts"), ("right_habit", "other_habit")):
             total = getattr(self, first) + getattr(self, second)
             if total > 1:
@@ -66,8 +65,11 @@ class Mixture:
         return 1 - self.books - self.excerpts
 
 
-#: Only books: with these the model learns to read a rule from examples.
-BOOKS_ONLY = Mixture(books=1.0, excerpts=0.0)
+#: Only books, from which the model learns to read a rule from examples, and to calculate. Small
+#: numbers prevail, as they do in real text. This decides how soon that is: what adding 1 does to a
+#: digit is easily seen, and 2, 3, ... follow. If all were alike, so would be all sums, and on some
+#: seeds the model guesses for thousands of steps.
+BOOKS_ONLY = Mixture(books=1.0, excerpts=0.0, rarity=1.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def draw_document(rng: random.Random, mixture: Mixture) -> Document:
     """A random document."""
     weights = (mixture.books, mixture.excerpts, mixture.plain)
     (kind,) = rng.choices(tuple(KINDS), weights)
-    exercises = [_draw_exercise(rng) for _ in range(rng.choice(KINDS[kind]))]
+    exercises = [_draw_exercise(rng, mixture.rarity) for _ in range(rng.choice(KINDS[kind]))]
     rule = rng.choice(tuple(RULES))
     if kind == "plain":
         answers = _plain_answers(rng, mixture, exercises, rule)
@@ -110,9 +112,10 @@ def _plain_answers(
     return [exercise.solution(HABIT) for exercise in exercises]
 
 
-def _draw_exercise(rng: random.Random) -> Exercise:
+def _draw_exercise(rng: random.Random, rarity: float) -> Exercise:
+    weights = [number**-rarity for number in range(1, 10)]
     while True:
         length = rng.randint(SHORTEST, LONGEST)
-        exercise = draw(rng, rng.choice(tuple(TOPICS)), length, WEIGHTS)
+        exercise = draw(rng, rng.choice(tuple(TOPICS)), length, weights)
         if not is_held_out(exercise):
             return exercise

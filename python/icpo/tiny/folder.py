@@ -21,6 +21,7 @@ from icpo.generation.torch_engine import TorchEngine
 from icpo.tiny.evaluate import Accuracy, evaluate
 from icpo.tiny.pretrain import Recipe, pretrain
 from icpo.tiny.tokenizer import make_tokenizer
+from icpo.trainer.bars import without_bars
 
 __all__ = ["RECORD", "TinyModel", "pretrain_tiny"]
 
@@ -147,7 +148,8 @@ def _make(
     model = pretrain(tokenizer, recipe, _reporter(recipe.steps, report))
     seconds = time.monotonic() - start
     tokenizer.save_pretrained(folder)
-    model.save_pretrained(folder)
+    with without_bars():
+        model.save_pretrained(folder)
     engine = TorchEngine(model, end_ids=[tokenizer.eos_token_id], pad_id=tokenizer.pad_token_id)
     accuracy = evaluate(engine, tokenizer)
     record = {

@@ -78,13 +78,16 @@ def test_topics_and_lengths_of_exercises_are_uniform():
     check_shares(lengths, dict.fromkeys((1, 2, 3), 1 / 3))
 
 
-def test_small_numbers_are_commoner():
-    exercises = [exercise for each in documents(Mixture(), 3000) for exercise, _ in items(each)]
+@pytest.mark.parametrize("rarity", [0.0, 1.0])
+def test_small_numbers_are_commoner(rarity):
+    drawn = documents(Mixture(rarity=rarity), 3000)
     # Held out are a quarter of the exercises, but not a quarter of those with any one number: the
-    # shortest are too few for that, and count only from two numbers on.
-    numbers = Counter(number for each in exercises for number in each.numbers[1:])
-    harmonic = sum(1 / number for number in range(1, 10))
-    check_shares(numbers, {number: 1 / number / harmonic for number in range(1, 10)})
+    # shortest are too few for that. So the first number does not count.
+    numbers = Counter(
+        n for each in drawn for exercise, _ in items(each) for n in exercise.numbers[1:]
+    )
+    weights = {number: 1 / number**rarity for number in range(1, 10)}
+    check_shares(numbers, {n: weight / sum(weights.values()) for n, weight in weights.items()})
 
 
 def test_no_exercise_is_one_that_problems_are_made_of():
@@ -122,6 +125,7 @@ def habit(document: Document) -> str:
     "mixture",
     [
         Mixture(books=0.0, excerpts=0.0),
+        Mixture(books=0.0, excerpts=0.0, other_habit=0.02),
         Mixture(books=0.0, excerpts=0.0, bare=0.3, right_habit=0.4, other_habit=0.2),
         Mixture(books=0.0, excerpts=0.0, bare=0.0, right_habit=1.0, other_habit=0.0),
     ],
