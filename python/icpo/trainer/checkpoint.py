@@ -8,12 +8,14 @@ run killed at any moment leaves the checkpoints before it as they were.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,8 @@ class Checkpoints:
                     entry.rename(place)
         for entry in self._entries():
             if entry.name.endswith((_WRITING, _REPLACED, _REMOVED)):
-                shutil.rmtree(entry)
+                with _held(entry):
+                    shutil.rmtree(entry)
 
     def all(self) -> list[Checkpoint]:
         """Those that are there, oldest first."""
@@ -178,21 +181,24 @@ class Checkpoints:
         draft = place.with_name(place.name + _WRITING)
         try:
             draft.mkdir(parents=True)
-            with without_bars():
-                _save_model(model, draft)
-            tokenizer.save_pretrained(draft)
-            torch.save(optimizer.state_dict(), draft / OPTIMIZER)
-            _write_json(draft / STATE, {"step": step, "run": dict(state)})
-            _write_json(draft / MANIFEST, _manifest(draft))
-            _to_disk(draft)
-            _put(draft, place)
+            with _held(draft):
+                with without_bars():
+                    _save_model(model, draft)
+                tokenizer.save_pretrained(draft)
+                with (draft / OPTIMIZER).open("wb") as file:
+                    torch.save(optimizer.state_dict(), file)
+                _write_json(draft / STATE, {"step": step, "run": dict(state)})
+                _write_json(draft / MANIFEST, _manifest(draft))
+                _to_disk(draft)
+                _put(draft, place)
         except _WRITE_ERRORS as error:
-            shutil.rmtree(draft, ignore_errors=True)
-            before = self.all()
-            left = f"{before[-1].folder} is intact" if before else "there is none before it"
+            intact = _newest_intact(self.all())
+            left = f"{intact.folder} is intact" if intact else "there is none before it"
             raise CheckpointError(
-                f"{place}: the checkpoint can not be written: {error}; {left}"
+                f"{place}: the checkpoint can not be written: {_reason(error)}; {left}"
             ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)  # not there if all went well
         for old in self.all()[: -self.keep]:
             _remove(old.folder)
         return Checkpoint(place, step)
@@ -205,6 +211,29 @@ class Checkpoints:
     def _entries(self) -> Iterator[Path]:
         if self.folder.is_dir():
             yield from [entry for entry in self.folder.iterdir() if entry.is_dir()]
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from clearing a folder away."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CheckpointError(
+            f"{folder}: expected the run to have stopped, but another process is writing to it"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What the system said, behind what torch made of it."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__context__
+    return found or error
 
 
 def _newest_intact(found: list[Checkpoint]) -> Checkpoint | None:

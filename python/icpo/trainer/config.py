@@ -59,7 +59,8 @@ class LoraConfig(Section, key="model.lora"):
     alpha: Positive = 32.0
     #: Of the adapters' inputs, while training.
     dropout: Fraction = 0.0
-    #: Names of the layers that get one; ``all-linear``: all linear ones but the head.
+    #: The layers that get one: a list of names, a regular expression for whole names, or
+    #: ``all-linear`` for all linear ones but the head.
     targets: str | tuple[str, ...] = "all-linear"
 
 

@@ -112,12 +112,11 @@ def test_state_comes_back_as_it_was(tmp_path):
         "none": None,
         "text": "é\n",
         "list": [1, [True]],
+        "never": float("inf"),  # of a clip
     }
     saved = save(Checkpoints(tmp_path, keep=1), 7, state=state)
     assert saved.state() == state
     assert saved.step == 7
-    with pytest.raises(ValueError, match="JSON"):
-        save(Checkpoints(tmp_path, keep=1), 8, state={"bad": float("nan")})
 
 
 def test_the_newest_are_kept(tmp_path):
@@ -252,6 +251,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, limit):
     save(Checkpoints(folder, keep=1), 1)
     assert in_a_child(save_within, limit, folder, answer) == 0
     assert "the checkpoint can not be written: " in answer.read_text()
+    assert "File too large" in answer.read_text()
     assert answer.read_text().endswith(f"{folder}/step-000001 is intact")
     assert names(folder) == ["step-000001"]
     Checkpoints(folder, keep=1).latest().restore(*trained())
@@ -260,6 +260,31 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, limit):
     assert in_a_child(save_within, 10**6, folder, answer) == 0
     assert names(folder) == ["step-000002"]
     assert not answer.exists()
+
+
+def test_a_failure_of_another_kind_leaves_nothing_behind(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    model, optimizer = trained()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        checkpoints.save(1, model, TOKENIZER, optimizer, {"bad": object()})
+    assert names(tmp_path) == []
+
+
+def test_nobody_clears_away_what_is_being_written(tmp_path):
+    model, optimizer = trained()
+    refused = []
+
+    class Meanwhile:
+        """A tokenizer that finds out what another process would see while a save goes on."""
+
+        def save_pretrained(self, folder):
+            with pytest.raises(CheckpointError, match=r"step-000001\.writing: .*another process"):
+                Checkpoints(tmp_path, keep=1)
+            refused.append(folder)
+
+    Checkpoints(tmp_path, keep=1).save(1, model, Meanwhile(), optimizer, {})
+    assert len(refused) == 1
+    assert Checkpoints(tmp_path, keep=1).latest().step == 1
 
 
 def test_a_folder_that_can_not_be_made(tmp_path):
