@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, tokenizer_encoder
@@ -50,7 +51,7 @@ def evaluate(engine: Engine, tokenizer: PreTrainedTokenizerFast, *, seed: int = 
         texts = [tokenizer.decode(each.tokens, skip_special_tokens=True) for each in completions]
         right = Checker().score(texts, [problem.answer for problem in problems])
         finished = [each.finished for each in completions]
-        return float((right * finished).mean())
+        return float((right * finished).mean(dtype=np.float64))
 
     return Accuracy(
         zero_shot=accuracy([builder.plain(problem) for problem in problems]),
