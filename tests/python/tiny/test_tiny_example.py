@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from icpo.algorithms import ALGORITHMS, algorithm
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, tokenizer_encoder
 from icpo.tiny import split, write_data
 from icpo.tiny.cli import MODEL
@@ -60,3 +61,9 @@ def test_right_answers_fit(config):
         for exercise in split(0).train
     ]
     assert max(lengths) == 26 <= config.generation.max_new_tokens
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_one_override_away(name):
+    found = TrainConfig.load(EXAMPLE, [f"algorithm.name={name}"])
+    assert found.algorithm == algorithm(name)
