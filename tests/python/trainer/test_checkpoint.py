@@ -329,6 +329,20 @@ def test_kills_at_any_moment_leave_whole_checkpoints(tmp_path):
     assert "writing" in left_behind
 
 
+def test_all_is_there_before_it_gets_its_name(tmp_path, monkeypatch):
+    named, rename = [], Path.rename
+
+    def watched(self, target):
+        Checkpoint(self, 1).check()
+        assert not target.exists()
+        named.append(target.name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    save(Checkpoints(tmp_path, keep=1), 1)
+    assert named == names(tmp_path) == ["step-000001"]
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_kill_between_the_renamings(tmp_path, there):
     """The checkpoint that was set aside comes back, unless the new one has taken its place."""
