@@ -35,6 +35,12 @@ class Bonus:
             isinstance(self.alpha, (int, float)) and math.isfinite(self.alpha)
         ):
             raise ConfigError(f"alpha: expected a finite number, got {self.alpha!r}")
+        if self.tau is not None and (
+            isinstance(self.tau, bool)
+            or not isinstance(self.tau, (int, float))
+            or not 0 < self.tau < math.inf
+        ):
+            raise ConfigError(f"tau: expected a number of steps above 0, got {self.tau!r}")
         if self.schedule == "exp" and self.tau is None:
             raise ConfigError("tau: expected a number of steps for schedule 'exp', got None")
         self.gamma(0, total_steps=1)

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 import transformers
 
+from icpo.bars import without_bars
 from icpo.errors import ConfigError
 from icpo.generation.torch_engine import TorchEngine
 from icpo.tiny.evaluate import Accuracy, evaluate
 from icpo.tiny.pretrain import Recipe, pretrain
 from icpo.tiny.tokenizer import make_tokenizer
-from icpo.trainer.bars import without_bars
 
 __all__ = ["RECORD", "TinyModel", "pretrain_tiny"]
 

@@ -25,8 +25,8 @@ import torch
 from safetensors import SafetensorError
 
 from icpo import __version__
+from icpo.bars import without_bars
 from icpo.errors import CheckpointError
-from icpo.trainer.bars import without_bars
 
 __all__ = ["Checkpoint", "Checkpoints"]
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from icpo.bars import without_bars
 from icpo.errors import ConfigError
-from icpo.trainer.bars import without_bars
 from icpo.trainer.config import GenerationConfig, LoraConfig, ModelConfig, PromptConfig
 
 __all__ = [

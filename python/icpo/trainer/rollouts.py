@@ -20,6 +20,9 @@ __all__ = ["Decode", "RolloutSampler", "Sampled", "Stream", "seeds"]
 #: Token ids to text, without special tokens.
 Decode = Callable[[Tokens], str]
 
+#: Told the step, what is being done, how much of it is done, and of how much.
+Doing = Callable[[int, str, int, int], None]
+
 
 class Stream:
     """Uses of randomness. Each has numbers of its own, whatever the others draw."""
@@ -72,6 +75,7 @@ class RolloutSampler:
     plan: Plan
     seed: int
     clock: Clock
+    doing: Doing | None = None
 
     def collect(self, problems: Sequence[Problem], step: int) -> Sampled:
         """All rollouts of one step, those that will be rejected included."""
@@ -87,14 +91,15 @@ class RolloutSampler:
         shown = [ask for ask in off if ask.demos]
 
         if self.plan.needs_rewards_first:  # `non_pass`, `some_pass`: a second round for some
-            sampled = self._sample(problems, on)
+            sampled = self._sample(step, problems, on)
             rewards: list[list[float]] = [[] for _ in problems]
             for ask, rollout in sampled:
                 rewards[ask.number].append(rollout.reward)
             wanted = [self.plan.expert_rollouts(of_prompt) > 0 for of_prompt in rewards]
-            sampled += self._sample(problems, [ask for ask in shown if wanted[ask.number]])
+            second = [ask for ask in shown if wanted[ask.number]]
+            sampled += self._sample(step, problems, second)
         else:  # the engine gets everything at once
-            sampled = self._sample(problems, on + shown)
+            sampled = self._sample(step, problems, on + shown)
 
         policy: list[list[Rollout]] = [[] for _ in problems]
         expert: list[list[Rollout]] = [[] for _ in problems]
@@ -126,11 +131,18 @@ class RolloutSampler:
         numbers = seeds(self.seed, step, stream, len(asks))
         return [ask._replace(seed=number) for ask, number in zip(asks, numbers, strict=True)]
 
-    def _sample(self, problems: Sequence[Problem], asks: list[Ask]) -> list[tuple[Ask, Rollout]]:
+    def _sample(
+        self, step: int, problems: Sequence[Problem], asks: list[Ask]
+    ) -> list[tuple[Ask, Rollout]]:
         """Lines 5 and 9: τ ~ π_old(·|prompt), and R(τ)."""
+
+        def progress(done: int) -> None:
+            if self.doing is not None:
+                self.doing(step, "rollouts", done, len(asks))
+
         with self.clock("generation"):
             completions = self.engine.generate(
-                [ask.prompt for ask in asks], self.sampling, [ask.seed for ask in asks]
+                [ask.prompt for ask in asks], self.sampling, [ask.seed for ask in asks], progress
             )
         with self.clock("checking"):
             texts = [self.decode(completion.tokens) for completion in completions]

@@ -74,7 +74,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         if config.eval.with_demos:
             quiz_demos.check(test)
 
-    clock = Clock()
+    clock, progress = Clock(), Progress(config.steps, stream=stream)
     autocast = autocast_dtype(config.model)
     engine = TorchEngine(
         model,
@@ -122,6 +122,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
             plan=plan,
             seed=config.seed,
             clock=clock,
+            doing=progress.doing,
         ),
         learner=learner,
         evaluator=Evaluator(
@@ -145,7 +146,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
             config.to_dict(),
             _decoder(tokenizer, skip_special_tokens=False),
         ),
-        progress=Progress(config.steps, stream=stream),
+        progress=progress,
         clock=clock,
     )
     if checkpoint is not None:

@@ -165,7 +165,8 @@ def test_the_bonus_fades(bonus, step, gamma):
         ({"alpha": float("inf")}, "alpha: expected a finite number, got inf"),
         ({"alpha": "1"}, "alpha: expected a finite number, got '1'"),
         ({"schedule": "exp"}, "tau: expected a number of steps for schedule 'exp', got None"),
-        ({"schedule": "exp", "tau": 0.0}, "tau"),
+        ({"schedule": "exp", "tau": 0.0}, "tau: expected a number of steps above 0, got 0.0"),
+        ({"tau": "a"}, "tau: expected a number of steps above 0, got 'a'"),
         ({"schedule": "step"}, "schedule"),
     ],
 )
