@@ -72,14 +72,14 @@ def algorithm_1(run: Run) -> None:
             learned = run.learner.update(
                 batch, run.rate(step), _generator(run, step, Stream.MINI_BATCHES)
             )
+
+            # 21: π_old ← π_θ: sampler and learner hold the same parameters.
+            run.finish(step, sampled, mixed, batch, learned)
         except NonFiniteError as error:
             ids = ", ".join(repr(problem.id) for problem in problems)
             raise NonFiniteError(
                 f"step {step}: {error}; {run.last_checkpoint()}; problems of the step: {ids}"
             ) from error
-
-        # 21: π_old ← π_θ: sampler and learner hold the same parameters.
-        run.finish(step, sampled, mixed, batch, learned)
 
 
 def _generator(run: Run, step: int, stream: int) -> np.random.Generator:
