@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 __all__ = ["KINDS", "WordProblem", "distinct"]
 
@@ -28,18 +29,27 @@ THINGS = ("apples", "bricks", "buttons", "cards", "coins", "eggs", "marbles", "p
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 
 
-def _number(rng: random.Random) -> int:
-    """Two digits, or three with a zero at the end: the model adds other ones too badly to learn."""
-    return rng.randint(12, 59) if rng.random() < 2 / 3 else 10 * rng.randint(10, 49)
+def _two_digits(rng: random.Random) -> int:
+    return rng.randint(12, 59)
 
 
-def _sum(rng: random.Random) -> Numbers:
-    a, b = _number(rng), _number(rng)
+def _three_digits(rng: random.Random) -> int:
+    # The last two are 00 or 50: others are beyond what the model can begin with.
+    return 50 * rng.randint(2, 8)
+
+
+def _sum(number: Callable[[random.Random], int], rng: random.Random) -> Numbers:
+    a, b = number(rng), number(rng)
     return {"a": a, "b": b, "answer": a + b}
 
 
+def _sum_of_three(rng: random.Random) -> Numbers:
+    a, b, c = (_two_digits(rng) for _ in range(3))
+    return {"a": a, "b": b, "c": c, "ab": a + b, "answer": a + b + c}
+
+
 def _difference(rng: random.Random) -> Numbers:
-    b, answer = _number(rng), _number(rng)
+    b, answer = _two_digits(rng), _two_digits(rng)
     return {"a": b + answer, "b": b, "answer": answer}
 
 
@@ -48,101 +58,42 @@ def _product(rng: random.Random) -> Numbers:
     return {"a": a, "b": b, "answer": a * b}
 
 
-def _sum_of_three(rng: random.Random) -> Numbers:
-    a, b, c = (rng.randint(12, 99) for _ in range(3))
-    return {"a": a, "b": b, "c": c, "ab": a + b, "answer": a + b + c}
+@dataclass(frozen=True)
+class Kind:
+    """Problems that differ in their numbers, and in who and what they are about."""
+
+    numbers: Callable[[random.Random], Numbers]
+    question: str
+    #: The steps, before "The answer is".
+    steps: str
 
 
-def _sum_less(rng: random.Random) -> Numbers:
-    a, b = _number(rng), _number(rng)
-    c = rng.randint(10, a + b - 10)
-    return {"a": a, "b": b, "c": c, "ab": a + b, "answer": a + b - c}
-
-
-#: Kind to its numbers, and to wordings: a question, and the steps of its solution.
-KINDS: dict[str, tuple[Callable[[random.Random], Numbers], tuple[tuple[str, str], ...]]] = {
-    "sum": (
-        _sum,
-        (
-            (
-                "{name} has {a} {things} and gets {b} more. How many {things} does {name} have?",
-                "{name} has {a} + {b} = {answer} {things}.",
-            ),
-            (
-                "One box holds {a} {things} and another box holds {b}. "
-                "How many {things} are in both boxes?",
-                "Both boxes hold {a} + {b} = {answer} {things}.",
-            ),
-            (
-                "On {day} {name} sold {a} {things}, and {other} sold {b}. "
-                "How many {things} did they sell together?",
-                "Together they sold {a} + {b} = {answer} {things}.",
-            ),
-        ),
+#: One wording each, so that a demonstration of the same kind shows the way, not the numbers.
+KINDS: dict[str, Kind] = {
+    "sum, two digits": Kind(
+        partial(_sum, _two_digits),
+        "{name} has {a} {things} and gets {b} more. How many {things} does {name} have?",
+        "{name} has {a} + {b} = {answer} {things}.",
     ),
-    "difference": (
-        _difference,
-        (
-            (
-                "{name} had {a} {things} and gave {b} of them to {other}. "
-                "How many {things} are left?",
-                "There are {a} - {b} = {answer} {things} left.",
-            ),
-            (
-                "{name} has {a} {things}. {other} has {b} {things}. "
-                "How many more {things} does {name} have than {other}?",
-                "{name} has {a} - {b} = {answer} more {things}.",
-            ),
-            (
-                "A shop had {a} {things} on {day}. It has sold {b} of them since. "
-                "How many {things} does it still have?",
-                "It still has {a} - {b} = {answer} {things}.",
-            ),
-        ),
+    "sum, three digits": Kind(
+        partial(_sum, _three_digits),
+        "{name} sold {a} {things} on {day} and {b} later. How many {things} did {name} sell?",
+        "{name} sold {a} + {b} = {answer} {things}.",
     ),
-    "product": (
-        _product,
-        (
-            (
-                "{name} buys {a} bags with {b} {things} in each bag. "
-                "How many {things} are in the bags?",
-                "The bags hold {a} * {b} = {answer} {things}.",
-            ),
-            (
-                "In {a} days a farm sells {b} {things} a day. How many {things} does it sell?",
-                "It sells {a} * {b} = {answer} {things}.",
-            ),
-        ),
-    ),
-    "sum of three": (
+    "sum of three": Kind(
         _sum_of_three,
-        (
-            (
-                "{name} found {a} {things} in the morning, {b} at noon and {c} in the evening. "
-                "How many {things} did {name} find?",
-                "By noon it was {a} + {b} = {ab}. In the end it was {ab} + {c} = {answer} "
-                "{things}.",
-            ),
-            (
-                "Three shelves hold {a}, {b} and {c} {things}. How many {things} do they hold?",
-                "Two shelves hold {a} + {b} = {ab}. All hold {ab} + {c} = {answer} {things}.",
-            ),
-        ),
+        "{name} has {a} {things}, gets {b} more and finds {c}. How many {things} does {name} have?",
+        "{name} has {a} + {b} = {ab}, then {ab} + {c} = {answer} {things}.",
     ),
-    "sum less": (
-        _sum_less,
-        (
-            (
-                "{name} had {a} {things}, bought {b} more and lost {c}. "
-                "How many {things} does {name} have?",
-                "{name} had {a} + {b} = {ab}. Now {name} has {ab} - {c} = {answer} {things}.",
-            ),
-            (
-                "{name} has {a} {things} and {other} has {b}. Together they give away {c}. "
-                "How many {things} do they keep?",
-                "Together they have {a} + {b} = {ab}. They keep {ab} - {c} = {answer} {things}.",
-            ),
-        ),
+    "difference": Kind(
+        _difference,
+        "{name} had {a} {things} and gave {b} to {other}. How many {things} are left?",
+        "There are {a} - {b} = {answer} {things} left.",
+    ),
+    "product": Kind(
+        _product,
+        "{name} has {a} bags with {b} {things} in each bag. How many {things} does {name} have?",
+        "{name} has {a} * {b} = {answer} {things}.",
     ),
 }
 
@@ -160,15 +111,14 @@ def distinct(rng: random.Random) -> Iterator[WordProblem]:
 
 
 def _draw(rng: random.Random, kind: str) -> WordProblem:
-    draw_numbers, wordings = KINDS[kind]
-    numbers = draw_numbers(rng)
-    question, steps = rng.choice(wordings)
+    form = KINDS[kind]
+    numbers = form.numbers(rng)
     name, other = rng.sample(NAMES, 2)
     words = {"name": name, "other": other, "things": rng.choice(THINGS), "day": rng.choice(DAYS)}
     answer = numbers["answer"]
     return WordProblem(
         kind,
-        question.format(**words, **numbers),
-        f"{steps.format(**words, **numbers)} The answer is \\boxed{{{answer}}}.",
+        form.question.format(**words, **numbers),
+        f"{form.steps.format(**words, **numbers)} The answer is \\boxed{{{answer}}}.",
         answer,
     )
