@@ -14,14 +14,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from icpo.errors import CheckpointError, ConfigError
 from icpo.mixing import MixedGroup
 from icpo.trainer.config import LogConfig
 from icpo.types import Rollout, Tokens
 
-__all__ = ["Recorder", "Writer", "holds_run"]
+__all__ = ["Recorder", "Writer", "check_stopped", "holds_run"]
 
 METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
 
@@ -29,6 +29,17 @@ METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
 def holds_run(folder: Path) -> bool:
     """Whether a folder has records of a run."""
     return (folder / METRICS).exists()
+
+
+def check_stopped(folder: Path) -> None:
+    """Refuses a folder whose run another process is still writing to.
+
+    Raises:
+        CheckpointError: if there is such a process.
+    """
+    if holds_run(folder):
+        with (folder / METRICS).open("rb") as file:
+            _lock(file, folder / METRICS)
 
 
 class Writer(Protocol):
@@ -209,12 +220,10 @@ class _Lines:
         # that closing could fail on.
         self._file = path.open("ab", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(self._file, path)
+        except CheckpointError:
             self._file.close()
-            raise CheckpointError(
-                f"{path}: expected the run to have stopped, but another process is writing to it"
-            ) from None
+            raise
         self._file.truncate(length)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -234,6 +243,16 @@ class _Lines:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Keeps other processes out until the file is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CheckpointError(
+            f"{path}: expected the run to have stopped, but another process is writing to it"
+        ) from None
 
 
 def _sorted(values: Mapping[str, float]) -> dict[str, float]:

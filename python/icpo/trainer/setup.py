@@ -23,7 +23,7 @@ from icpo.trainer.evaluate import Evaluator
 from icpo.trainer.model import autocast_dtype, check_lengths, end_ids, load_model
 from icpo.trainer.optimizer import adamw
 from icpo.trainer.progress import Progress
-from icpo.trainer.record import Recorder
+from icpo.trainer.record import Recorder, check_stopped
 from icpo.trainer.rollouts import RolloutSampler, Stream, seeds
 from icpo.trainer.run import Quiz, Run
 from icpo.trainer.update import Learner, UpdateConfig
@@ -50,6 +50,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
     if config.threads is not None:
         torch.set_num_threads(config.threads)
         icpo.set_num_threads(config.threads)
+    check_stopped(config.out)  # else its checkpoints would be read, or removed, under its hands
     problems = load_problems(config.data.train, config.data, config.reward, limit=config.data.limit)
     test = _test_problems(config)
     pool = None if config.demos is None else load_demos(config.demos)

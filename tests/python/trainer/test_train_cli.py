@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import resource
@@ -99,6 +100,20 @@ def test_a_folder_with_a_run_is_not_written_over(folder, capsys):
     fresh = (folder / "run/metrics.jsonl").read_bytes()
     assert [line["step"] for line in toy.metrics(folder / "run")] == [0, 1, 2, 3, 4]
     assert fresh.splitlines()[:2] == resumed.splitlines()[:2]
+
+
+@pytest.mark.parametrize("how", ["--resume", "--fresh"])
+def test_a_run_that_goes_on_keeps_its_checkpoints(folder, capsys, how):
+    assert cli.main(["train", "c.yaml", "steps=2"]) == 0
+    capsys.readouterr()
+    before = sorted((folder / "run").rglob("*"))
+    with (folder / "run/metrics.jsonl").open("ab") as records:
+        fcntl.flock(records, fcntl.LOCK_EX)  # as a run in another process does
+        assert refusal(capsys, "c.yaml", "steps=4", how) == (
+            f"{folder / 'run/metrics.jsonl'}: expected the run to have stopped, but another "
+            "process is writing to it"
+        )
+    assert sorted((folder / "run").rglob("*")) == before
 
 
 @pytest.mark.parametrize(
