@@ -57,8 +57,6 @@ class LoraConfig(Section, key="model.lora"):
     rank: Count = 16
     #: They are scaled by alpha / rank.
     alpha: Positive = 32.0
-    #: Of the adapters' inputs, while training.
-    dropout: Fraction = 0.0
     #: The layers that get one: a list of names, a regular expression for whole names, or
     #: ``all-linear`` for all linear ones but the head.
     targets: str | tuple[str, ...] = "all-linear"

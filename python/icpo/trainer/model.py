@@ -82,6 +82,10 @@ def load_model(config: ModelConfig) -> tuple[Any, Any]:
         model = _with_adapters(model, config.lora)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # It works in training mode only, and is not heard of otherwise. Layers within these layers
+        # stay in evaluation mode.
+        for layer in model.modules():
+            layer.training = hasattr(layer, "gradient_checkpointing")
     return model.to(device), tokenizer
 
 
@@ -263,7 +267,6 @@ def _with_adapters(model: Any, lora: LoraConfig) -> nn.Module:
         task_type="CAUSAL_LM",
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
     )
     try:

@@ -111,7 +111,7 @@ def test_dropout_is_off(tmp_path):
 
 
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
-def test_gradient_checkpointing_changes_no_gradient(whole, lora):
+def test_gradient_checkpointing_computes_twice_and_changes_no_gradient(whole, lora):
     if lora is not None:
         pytest.importorskip("peft")
     gradients = []
@@ -121,8 +121,13 @@ def test_gradient_checkpointing_changes_no_gradient(whole, lora):
         for parameter in model.parameters():  # adapters start at 0, which would hide much
             if parameter.requires_grad and lora is not None:
                 torch.nn.init.normal_(parameter)
-        model.train()
+        calls = []
+        first = next(
+            layer for name, layer in model.named_modules() if name.endswith("layers.0.mlp")
+        )
+        first.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         model(IDS, labels=IDS, use_cache=False).loss.backward()
+        assert len(calls) == (2 if checkpointing else 1)
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
     plain, checkpointed = gradients
     assert plain.keys() == checkpointed.keys()
