@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from icpo.demos.pool import DemoPool
-from icpo.errors import ConfigError, DataError
+from icpo.errors import ConfigError, DataError, IcpoError
 from icpo.types import Demo, Problem, Tokens
 
 __all__ = [
@@ -195,7 +195,16 @@ class PromptBuilder:
 
     def _tokens(self, problem: Problem, demos: Sequence[Demo]) -> Tokens:
         text = self.template.render(problem.question, demos)
-        return np.asarray(self._encode(text, self.template.chat), dtype=np.int64)
+        try:
+            tokens = self._encode(text, self.template.chat)
+        except IcpoError:
+            raise
+        except Exception as error:  # what tokenizers raise is nothing more special
+            shown = f" with demonstrations {[demo.id for demo in demos]}" if demos else ""
+            raise DataError(
+                f"problem {problem.id!r}: its prompt{shown} has no tokens: {error}"
+            ) from error
+        return np.asarray(tokens, dtype=np.int64)
 
 
 def check_pool(

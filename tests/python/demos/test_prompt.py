@@ -181,6 +181,21 @@ def test_a_limit_of_nothing():
         PromptBuilder(TEMPLATES["qa"], words, 0)
 
 
+def test_a_text_that_the_tokenizer_refuses():
+    def strict(text: str, chat: bool) -> list[int]:
+        if "3" in text:
+            raise Exception("Missing [UNK] token from the vocabulary")  # as tokenizers says it
+        return [0]
+
+    builder = PromptBuilder(TEMPLATES["qa"], strict, 9)
+    with pytest.raises(DataError, match=r"^problem 'p': its prompt has no tokens: Missing \[UNK"):
+        builder.plain(PROBLEM)
+    other = Problem("q", "1 + 1?", "2")
+    assert builder.plain(other).tolist() == [0]
+    with pytest.raises(DataError, match=r"^problem 'q': its prompt with demonstrations \['c'\] "):
+        builder.expert(other, [Demo("c", "3?", "3")])
+
+
 def test_the_text_is_encoded_as_a_whole():
     # This encoder joins digits, so a demonstration's end and the question's start are one token.
     def numbers(text: str, chat: bool) -> list[int]:
