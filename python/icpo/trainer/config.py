@@ -244,8 +244,10 @@ def _write_algorithm(chosen: Algorithm) -> dict[str, Any]:
 
 def _read_checker(key: str, value: Any) -> Checker:
     """A profile, with changes of single conventions."""
+    if isinstance(value, str):
+        value = {"profile": value}
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{key}: expected a section, got {value!r}")
+        raise ConfigError(f"{key}: expected a profile or a section, got {value!r}")
     refuse_unknown(key, value, ("profile", *_core.checker_defaults(_core.PROFILES[0])))
     with _below(key):
         return Checker(**value)
@@ -358,7 +360,8 @@ class TrainConfig(Section):
     algorithm: Annotated[Algorithm, Form(_read_algorithm, _write_algorithm)] = field(
         default_factory=lambda: algorithm("icpo")
     )
-    #: In a file: ``profile`` and single conventions, as `icpo.reward.Checker` takes them.
+    #: In a file: a profile, or ``profile`` and single conventions, as `icpo.reward.Checker` takes
+    #: them.
     reward: Annotated[Checker, Form(_read_checker, _write_checker)] = field(default_factory=Checker)
     optim: OptimConfig = field(default_factory=OptimConfig)
     #: T, steps of the run.

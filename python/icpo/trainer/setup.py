@@ -13,7 +13,7 @@ import torch
 
 import icpo
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, check_pool, tokenizer_encoder
-from icpo.errors import CheckpointError
+from icpo.errors import CheckpointError, ConfigError
 from icpo.generation.torch_engine import TorchEngine
 from icpo.trainer.checkpoint import Checkpoint, Checkpoints
 from icpo.trainer.clock import Clock
@@ -139,7 +139,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         test_shown=_quiz(test, prompts, Stream.EVALUATION, quiz_demos)
         if config.eval.with_demos and quiz_demos is not None
         else None,
-        probe=_quiz(problems[: config.eval.probe], prompts, Stream.PROBE),
+        probe=_quiz(problems[: config.eval.probe], prompts, Stream.PROBE) if test else None,
         checkpoints=Checkpoints(config.out / CHECKPOINTS, config.checkpoint.keep),
         recorder=Recorder(
             config.out,
@@ -165,9 +165,16 @@ def _checkpoint(config: TrainConfig, resume: bool | None) -> Checkpoint | None:
         return None
     found = Checkpoints(config.out / CHECKPOINTS, config.checkpoint.keep).latest()
     if found is None and resume:
-        raise CheckpointError(f"{config.out}: expected a checkpoint to resume from, found none")
+        raise CheckpointError(
+            f"{config.out}: expected a checkpoint to resume from, found none; start anew"
+        )
     if found is not None:
         config.check_fingerprint(found.state()["settings"], found.folder)
+        if found.step > config.steps:
+            raise ConfigError(
+                f"steps: expected at least {found.step}, which {found.folder} has behind it, "
+                f"got {config.steps}"
+            )
     return found
 
 

@@ -21,6 +21,7 @@ from icpo.algorithms import ALGORITHMS
 from icpo.mixing import assemble, mix
 from icpo.objective import PRESETS
 from icpo.trainer import TrainConfig, train
+from icpo.trainer.evaluate import Evaluator
 from icpo.trainer.loop import algorithm_1
 from icpo.trainer.setup import prepare
 
@@ -54,6 +55,13 @@ def test_every_algorithm_trains(folder, out, name):
     assert (summary.metrics["expert/rollouts"] > 0) == expert
     assert ("eval_demos/greedy" in lines[0]) and ("eval/greedy" in lines[2])
     assert lines[4]["probe/non_pass"] <= 1
+
+
+def test_without_evaluation_there_is_no_probe(folder, out, monkeypatch):
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_: pytest.fail("evaluated"))
+    train(toy.config(folder, out=out, steps=1, eval={"every": None, "probe": 6}))
+    (line,) = toy.metrics(Path(out))
+    assert not any(name.startswith(("eval", "probe")) for name in line)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

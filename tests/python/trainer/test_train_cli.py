@@ -95,6 +95,11 @@ def test_a_folder_with_a_run_is_not_written_over(folder, capsys):
     assert cli.main(["train", "c.yaml", "steps=4", "--resume"]) == 0
     assert [line["step"] for line in toy.metrics(folder / "run")] == [0, 1, 2, 3, 4]
     resumed = (folder / "run/metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert refusal(capsys, "c.yaml", "steps=3", "--resume") == (
+        f"steps: expected at least 4, which {folder / 'run/checkpoints/step-000004'} has behind "
+        "it, got 3"
+    )
     assert cli.main(["train", "c.yaml", "--fresh"]) == 0
     # Started anew it is the same again, as far as its last step was not the last of a shorter run.
     fresh = (folder / "run/metrics.jsonl").read_bytes()
@@ -300,7 +305,7 @@ MISTAKES = {
     "nothing to resume": (
         lambda: None,
         ["--resume"],
-        "{here}/run: expected a checkpoint to resume from, found none",
+        "{here}/run: expected a checkpoint to resume from, found none; start anew",
     ),
 }
 

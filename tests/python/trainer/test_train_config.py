@@ -128,6 +128,14 @@ def test_overrides_come_last_and_in_order(tmp_path):
     assert config.out == Path("a=b")
 
 
+def test_a_profile_by_its_name():
+    minimal = {"model": {"path": "m"}, "data": {"train": "t"}, "eval": {"every": None}}
+    whole = {**minimal, "algorithm": {"name": "grpo"}, "reward": "math_verify"}
+    config = TrainConfig.build(whole)
+    assert config.reward == Checker("math_verify") != Checker()
+    assert config == TrainConfig.build({**whole, "reward": {"profile": "math_verify"}})
+
+
 def test_without_a_file():
     config = TrainConfig.load(
         None, ["model.path=m", "data.train=t", "eval.every=null"], preset="grpo"
