@@ -157,8 +157,8 @@ def _comparison(results: Results) -> str:
     seeds = len(results[BASELINE])
     if seeds == 1:
         return _wrapped(
-            "One seed: the difference may be chance. Runs of one method differ by as much from "
-            "seed to seed; --seeds 0 1 2 3 4 5 shows how often."
+            "One seed: the difference may be chance. Runs of one method differ a lot from "
+            "seed to seed; --seeds 0 1 2 3 4 5 shows by how much."
         )
     compared = {
         (name, figure_name): compare(
