@@ -11,7 +11,7 @@ import numpy as np
 from icpo.demos import DemoSampler, PromptBuilder
 from icpo.generation import Engine, Sampling
 from icpo.mixing import Plan
-from icpo.reward import Checker
+from icpo.reward import Checker, Verdict
 from icpo.trainer.clock import Clock
 from icpo.types import Problem, Rollout, RolloutGroup, Tokens
 
@@ -146,7 +146,7 @@ class RolloutSampler:
             )
         with self.clock("checking"):
             texts = [self.decode(completion.tokens) for completion in completions]
-            verdicts = self.checker.check_many(texts, [problems[ask.number].answer for ask in asks])
+            verdicts = self._check(texts, [problems[ask.number].answer for ask in asks])
         return [
             (
                 ask,
@@ -166,3 +166,11 @@ class RolloutSampler:
                 asks, completions, texts, verdicts, strict=True
             )
         ]
+
+    def _check(self, texts: list[str], answers: list[str | tuple[str, ...]]) -> list[Verdict]:
+        """R(τ) of each response. Equal ones, of which there are more and more, are checked once."""
+        pairs = list(zip(texts, answers, strict=True))
+        once = list(dict.fromkeys(pairs))
+        found = self.checker.check_many([text for text, _ in once], [gold for _, gold in once])
+        verdicts = dict(zip(once, found, strict=True))
+        return [verdicts[pair] for pair in pairs]
