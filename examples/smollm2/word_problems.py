@@ -64,7 +64,8 @@ class Kind:
 
     numbers: Callable[[random.Random], Numbers]
     question: str
-    #: The steps, before "The answer is".
+    #: The steps, before "The answer is". Bare equations: with sentences around them, one answer in
+    #: twelve was right instead of one in five.
     steps: str
 
 
@@ -73,27 +74,27 @@ KINDS: dict[str, Kind] = {
     "sum, two digits": Kind(
         partial(_sum, _two_digits),
         "{name} has {a} {things} and gets {b} more. How many {things} does {name} have?",
-        "{name} has {a} + {b} = {answer} {things}.",
+        "{a} + {b} = {answer}.",
     ),
     "sum, three digits": Kind(
         partial(_sum, _three_digits),
         "{name} sold {a} {things} on {day} and {b} later. How many {things} did {name} sell?",
-        "{name} sold {a} + {b} = {answer} {things}.",
+        "{a} + {b} = {answer}.",
     ),
     "sum of three": Kind(
         _sum_of_three,
         "{name} has {a} {things}, gets {b} more and finds {c}. How many {things} does {name} have?",
-        "{name} has {a} + {b} = {ab}, then {ab} + {c} = {answer} {things}.",
+        "{a} + {b} = {ab}. {ab} + {c} = {answer}.",
     ),
     "difference": Kind(
         _difference,
         "{name} had {a} {things} and gave {b} to {other}. How many {things} are left?",
-        "There are {a} - {b} = {answer} {things} left.",
+        "{a} - {b} = {answer}.",
     ),
     "product": Kind(
         _product,
         "{name} has {a} bags with {b} {things} in each bag. How many {things} does {name} have?",
-        "{name} has {a} * {b} = {answer} {things}.",
+        "{a} * {b} = {answer}.",
     ),
 }
 
