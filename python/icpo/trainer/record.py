@@ -21,14 +21,16 @@ from icpo.mixing import MixedGroup
 from icpo.trainer.config import LogConfig
 from icpo.types import Rollout, Tokens
 
-__all__ = ["Recorder", "Writer", "check_stopped", "holds_run"]
+__all__ = ["CHECKPOINTS", "Recorder", "Writer", "check_stopped", "holds_run"]
 
 METRICS, TIMINGS, SAMPLES = "metrics.jsonl", "timings.jsonl", "samples.jsonl"
+#: A folder beside them, which others write.
+CHECKPOINTS = "checkpoints"
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder has records of a run."""
-    return (folder / METRICS).exists()
+    """Whether a folder has records or checkpoints of a run."""
+    return (folder / METRICS).exists() or any((folder / CHECKPOINTS).glob("*"))
 
 
 def check_stopped(folder: Path) -> None:
@@ -37,7 +39,7 @@ def check_stopped(folder: Path) -> None:
     Raises:
         CheckpointError: if there is such a process.
     """
-    if holds_run(folder):
+    if (folder / METRICS).exists():
         with (folder / METRICS).open("rb") as file:
             _lock(file, folder / METRICS)
 

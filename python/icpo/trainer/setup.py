@@ -23,16 +23,16 @@ from icpo.trainer.evaluate import Evaluator
 from icpo.trainer.model import autocast_dtype, check_lengths, end_ids, load_model
 from icpo.trainer.optimizer import adamw
 from icpo.trainer.progress import Progress
-from icpo.trainer.record import Recorder, check_stopped
+from icpo.trainer.record import CHECKPOINTS, Recorder, check_stopped
 from icpo.trainer.rollouts import RolloutSampler, Stream, seeds
 from icpo.trainer.run import Quiz, Run
 from icpo.trainer.update import Learner, UpdateConfig
 from icpo.types import Problem
 
-__all__ = ["CHECKPOINTS", "CONFIG", "prepare"]
+__all__ = ["CONFIG", "prepare"]
 
 #: In the folder of a run.
-CHECKPOINTS, CONFIG = "checkpoints", "config.yaml"
+CONFIG = "config.yaml"
 
 
 def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = None) -> Run:

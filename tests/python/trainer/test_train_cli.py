@@ -92,6 +92,9 @@ def test_a_folder_with_a_run_is_not_written_over(folder, capsys):
         "and overwrites it, out=FOLDER leaves it alone"
     )
     assert (folder / "run/metrics.jsonl").read_bytes() == first
+    (folder / "run/metrics.jsonl").rename(folder / "aside")  # checkpoints alone are worth as much
+    assert "holds a run already" in refusal(capsys, "c.yaml", "steps=4")
+    (folder / "aside").rename(folder / "run/metrics.jsonl")
     assert cli.main(["train", "c.yaml", "steps=4", "--resume"]) == 0
     assert [line["step"] for line in toy.metrics(folder / "run")] == [0, 1, 2, 3, 4]
     resumed = (folder / "run/metrics.jsonl").read_bytes()
