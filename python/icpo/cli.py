@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _failed(options.command, f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        _failed(options.command, "interrupted")
+        hint = "; --resume continues from the last checkpoint" if options.command == "train" else ""
+        _failed(options.command, f"interrupted{hint}")
         return 130
 
 

@@ -102,7 +102,7 @@ def load_tokenizer(path: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except _LOADING as error:
         raise ConfigError(
-            f"model.path: {path}: the tokenizer can not be loaded: {error}"
+            f"model.path: {_where(path)}: the tokenizer can not be loaded: {error}"
         ) from error
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
@@ -195,6 +195,11 @@ def _check_folder(path: str) -> None:
             )
 
 
+def _where(path: str) -> str:
+    """A folder; or, if there is none of that name, where it was looked for instead."""
+    return path if Path(path).is_dir() else f"{path} (no folder here, so a name on the hub)"
+
+
 def _check_exists(path: str) -> None:
     if not Path(path).is_dir() and (Path(path).exists() or not _HUB_NAME.fullmatch(path)):
         raise ConfigError(f"model.path: expected a folder or a name on the hub, got {path!r}")
@@ -224,7 +229,9 @@ def _pretrained(config: ModelConfig, path: str, dtype: torch.dtype) -> Any:
                 output_loading_info=True,
             )
     except _LOADING as error:
-        raise ConfigError(f"model.path: {path}: the model can not be loaded: {error}") from error
+        raise ConfigError(
+            f"model.path: {_where(path)}: the model can not be loaded: {error}"
+        ) from error
     missing = sorted(info["missing_keys"])
     if missing:
         # transformers would go on with random numbers.

@@ -145,6 +145,7 @@ class Run:
             "order": self.order.state_dict(),
             "demos": None if self.demos is None else self.demos.state_dict(),
             "recorder": self.recorder.state_dict(),
+            "metrics": self.metrics,
             "non_pass": None if self.non_pass is None else self.non_pass.tolist(),
         }
 
@@ -158,7 +159,7 @@ class Run:
         if self.demos is not None:
             self.demos.load_state_dict(state["demos"])
         self.non_pass = None if state["non_pass"] is None else np.array(state["non_pass"], bool)
-        self.step = checkpoint.step
+        self.step, self.metrics = checkpoint.step, state["metrics"]
 
     ##### Figures
 

@@ -70,7 +70,8 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
     if config.demos is not None and pool is not None:
         pool, _ = check_pool(pool, prompts, asked, config.demos.overlong)
         demos = _sampler(config, config.demos, pool, Stream.DEMOS)
-        demos.check(problems)
+        if config.algorithm.plan.n_off:
+            demos.check(problems)
         quiz_demos = _sampler(config, config.demos, pool, Stream.EVALUATION)
         if config.eval.with_demos:
             quiz_demos.check(test)

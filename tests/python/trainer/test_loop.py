@@ -162,13 +162,25 @@ def test_a_long_demonstration_costs_the_expert_rollout_not_the_question(folder, 
     assert summary.metrics["expert/prompts_without_demos"] == 0
 
 
+def test_without_expert_rollouts_no_problem_needs_a_demonstration(folder, out, tmp_path):
+    alone = tmp_path / "train.jsonl"
+    row = {"question": "green 1", "answer": "1", "subject": "green"}
+    alone.write_text(json.dumps(row) + "\n" + (folder / "train.jsonl").read_text())
+    settings = toy.settings(folder, out=out, steps=1, eval={"every": None})
+    settings["data"] = {**settings["data"], "train": str(alone)}
+    with pytest.raises(DataError, match="green"):
+        train(TrainConfig.build(settings))
+    train(TrainConfig.build({**settings, "algorithm": {"name": "grpo"}}))
+
+
 ##### Stops and goes
 
 
 def test_a_finished_run_resumes_into_nothing(folder, out):
-    train(toy.config(folder, out=out))
+    summary = train(toy.config(folder, out=out))
     before = (Path(out) / "metrics.jsonl").read_bytes()
-    train(toy.config(folder, out=out), resume=True)
+    again = train(toy.config(folder, out=out), resume=True)
+    assert again.metrics == pytest.approx(summary.metrics, rel=0, abs=0, nan_ok=True)
     assert (Path(out) / "metrics.jsonl").read_bytes() == before
 
 
