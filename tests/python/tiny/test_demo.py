@@ -278,7 +278,12 @@ def test_an_interrupted_demonstration_continues(tmp_path, capsys, quick_evaluati
     screen = Screen(tmp_path / "log.txt")
     demo._pretrain(demo._options(command), screen)
     screen.close()
-    process = subprocess.Popen([sys.executable, str(EXAMPLES / "demo.py"), *command])
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "demo.py"), *command],
+        # Whoever runs the tests in the background may have them ignore interrupts, and who
+        # inherits that is never interrupted.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     records = tmp_path / "out" / "icpo-seed1" / "metrics.jsonl"
     checkpoints = tmp_path / "out" / "icpo-seed1" / "checkpoints"
     deadline = time.monotonic() + 120
