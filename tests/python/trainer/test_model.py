@@ -162,7 +162,8 @@ def test_names_on_the_hub_are_passed_on(monkeypatch):
         raise OSError("no connection")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", offline)
-    with pytest.raises(ConfigError, match=r"^model\.path: some/Model-1\.5B \(no folder here.*: no connection"):
+    message = r"^model\.path: some/Model-1\.5B \(no folder here.*: no connection"
+    with pytest.raises(ConfigError, match=message):
         load_model(ModelConfig("some/Model-1.5B"))
     assert asked == ["some/Model-1.5B"]
 
