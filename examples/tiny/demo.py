@@ -38,7 +38,7 @@ from icpo.tiny.corpus import Mixture
 from icpo.tiny.data import FILES, write_data
 
 #: What a quick demonstration has less of.
-FULL = {"seeds": [0, 1, 2, 3, 4], "steps": 100, "pretrain_steps": None, "out": Path("runs/demo")}
+FULL = {"seeds": [0, 1, 2, 3, 4, 5], "steps": 100, "pretrain_steps": None, "out": Path("runs/demo")}
 QUICK = {"seeds": [0], "steps": 60, "pretrain_steps": 3000, "out": Path("runs/demo-quick")}
 
 
@@ -78,7 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="one seed, fewer steps, less pretraining")
     add("--methods", nargs="+", default=[BASELINE, "icpo"], metavar="METHOD", help="what to train")
-    add("--seeds", nargs="+", type=int, metavar="N", help="of the runs (default: 0 1 2 3 4)")
+    add("--seeds", nargs="+", type=int, metavar="N", help="of the runs (default: 0 1 2 3 4 5)")
     add("--steps", type=int, metavar="N", help="of each run (default: 100)")
     add("--lr", type=float, metavar="RATE", help="learning rate (default: the example's)")
     add(
