@@ -44,7 +44,7 @@ static_assert(sizeof(LossSettings) == 80, "the twin in src/cuda/arguments.rs");
 struct Token {
     double logp;           // ℓ = log πθ(τ_t | x)
     double old_logp;       // log πold(τ_t | x)
-    double behavior_logp;  // log πold(τ_t | x_exp) of an expert token, where the caller has it
+    double behavior_logp;  // log πold(τ_t | x_exp) of an expert token; NaN if it is absent
     double ref_logp;       // log πref(τ_t | x), where the caller has it
     double advantage;
     bool expert;
@@ -60,7 +60,7 @@ DEVICE Token load_token(const TokenInputs& inputs, u32 i, double logp) {
     token.expert = inputs.expert && inputs.expert[i];
     token.has_behavior = token.expert && inputs.behavior_logp.present();
     token.has_ref = inputs.ref_logp.present();
-    token.behavior_logp = token.has_behavior ? inputs.behavior_logp[i] : token.old_logp;
+    token.behavior_logp = token.has_behavior ? inputs.behavior_logp[i] : nan("");
     token.ref_logp = token.has_ref ? inputs.ref_logp[i] : 0.0;
     return token;
 }
@@ -69,11 +69,15 @@ DEVICE Token load_token(const TokenInputs& inputs, u32 i, double logp) {
 
 DEVICE bool is_finite(double x) { return fabs(x) <= 1.7976931348623157e308; }
 
-// Of a valid token's inputs, its log-prob aside.
-DEVICE u32 input_status(const Token& token) {
+// Of a valid token's inputs, its log-prob aside. An expert token whose ratio needs the behaviour
+// policy's log-prob, where that is absent, counts as one whose log-prob is not finite.
+DEVICE u32 input_status(const Token& token, const LossSettings& settings) {
+    const bool needs_behavior = token.expert && settings.off_ratio != OFF_POLICY;
     if (!is_finite(token.old_logp)) return BAD_OLD_LOGP;
     if (!is_finite(token.advantage)) return BAD_ADVANTAGE;
-    if (!is_finite(token.behavior_logp)) return BAD_BEHAVIOR_LOGP;
+    if ((token.has_behavior || needs_behavior) && !is_finite(token.behavior_logp)) {
+        return BAD_BEHAVIOR_LOGP;
+    }
     if (!is_finite(token.ref_logp)) return BAD_REF_LOGP;
     return SOUND;
 }
