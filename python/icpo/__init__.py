@@ -9,6 +9,7 @@ from icpo._core import __version__, num_threads, set_num_threads
 from icpo.errors import (
     CheckpointError,
     ConfigError,
+    CudaError,
     DataError,
     DeviceError,
     DTypeError,
@@ -24,6 +25,7 @@ from icpo.objective.config import LossConfig
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "CudaError",
     "DTypeError",
     "DataError",
     "DeviceError",

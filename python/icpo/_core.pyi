@@ -6,6 +6,8 @@ from icpo.objective.config import LossConfig
 __all__ = [
     "AGGREGATIONS",
     "BASELINES",
+    "CUDA_BLOCK_TOKENS",
+    "CUDA_STATUSES",
     "KLS",
     "LOSS_SUMS",
     "OFF_RATIOS",
@@ -13,12 +15,20 @@ __all__ = [
     "ROLLOUT_SUMS",
     "STDS",
     "Checker",
+    "CudaStream",
     "ParsedAnswer",
     "TensorView",
     "TokenWeights",
     "__version__",
     "bonus_gamma",
     "checker_defaults",
+    "cuda_compile",
+    "cuda_configure",
+    "cuda_info",
+    "cuda_plan",
+    "cuda_prepare",
+    "cuda_seal",
+    "cuda_units",
     "fused_chunk",
     "fused_policy_loss",
     "group_advantages",
@@ -209,3 +219,128 @@ class Checker:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def checker_defaults(profile: str) -> dict[str, Any]: ...
+
+# The rest needs no CUDA to import, and a driver to do anything. A build without the feature `cuda`
+# lacks it. Views are of memory on the device, which Rust never reads.
+
+# policy_loss writes a row of partial sums for each so many tokens, and one at least.
+CUDA_BLOCK_TOKENS: int
+# What a status byte says is wrong: argument and expectation, by code; code 0 is nothing.
+CUDA_STATUSES: list[tuple[str, str]]
+
+# weights (N,) float64, old_logp and advantage (N,), behavior_logp and ref_logp (N,) or None, all
+# float32 or float64; expert (N,) bool or None.
+_DeviceBatch: TypeAlias = Mapping[str, TensorView | None]
+# log2(e)/τ, or float32 with one a row.
+_Scales: TypeAlias = float | TensorView
+
+@final
+class CudaStream:
+    """A stream of a device, as torch numbers both. Nothing here allocates or waits."""
+
+    def __new__(cls, device: int, stream: int) -> CudaStream: ...
+    def row_states(
+        self,
+        logits: TensorView,  # (N, V) or (B, T, V) float32, bfloat16 or float16
+        ids: TensorView,  # (N,) int64, of the whole vocabulary
+        scales: _Scales,
+        states: TensorView,  # (N, 5) float64, written
+        first_id: int = 0,
+    ) -> None: ...
+    def finish_rows(
+        self,
+        states: TensorView,  # (N, 5) or (shards, N, 5) float64
+        ids: TensorView,
+        scales: _Scales,
+        vocabulary: int,  # of all shards
+        *,
+        logp: TensorView | None = None,  # (N,) float32, written; so are the others
+        entropy: TensorView | None = None,  # (N,) float32
+        rank: TensorView | None = None,  # (N,) int64
+        saved: TensorView | None = None,  # (N, 4) float64
+        status: TensorView | None = None,  # (N,) uint8
+    ) -> None: ...
+    def row_gradients(
+        self,
+        saved: TensorView,  # (N, 4) float64
+        d_logp: TensorView,  # (N,) float64
+        d_entropy: TensorView,  # (N,) float64
+        scales: _Scales,
+        coefficients: TensorView,  # (N, 4) float32, written
+    ) -> None: ...
+    def gradient(
+        self,
+        logits: TensorView,
+        dlogits: TensorView,  # as logits, written; may be the logits
+        ids: TensorView,
+        coefficients: TensorView,
+        scales: _Scales,
+        *,
+        status: TensorView | None = None,  # (N,) uint8; rows that are not 0 are left alone
+        first_id: int = 0,
+    ) -> None: ...
+    def policy_loss(
+        self,
+        batch: _DeviceBatch,
+        logp: TensorView,  # (N,) float32 or float64
+        config: LossConfig,
+        *,
+        entropy: TensorView | None = None,  # (N,) float32 or float64
+        d_logp: TensorView | None = None,  # (N,) float32 or float64, written
+        d_entropy: TensorView | None = None,
+        row_status: TensorView | None = None,  # (N,) uint8, of finish_rows
+        status: TensorView | None = None,  # (N,) uint8, written
+        partials: TensorView,  # (blocks, 26) float64, written; see CUDA_BLOCK_TOKENS
+    ) -> None: ...
+    def add_sums(
+        self,
+        partials: TensorView,
+        sums: TensorView,  # (26,) float64, written
+        *,
+        row_counts: TensorView | None = None,  # (2,) float64
+        loss: TensorView | None = None,  # () float32 or float64, written
+        accumulate: bool = False,
+    ) -> None: ...
+    def fused(
+        self,
+        batch: _DeviceBatch,
+        logits: TensorView,
+        dlogits: TensorView,
+        ids: TensorView,
+        scales: _Scales,
+        config: LossConfig,
+        *,
+        logp: TensorView,  # (N,) float32, written
+        entropy: TensorView,  # (N,) float32, written
+        status: TensorView,  # (N,) uint8, written
+        leave_unsound: bool,
+    ) -> None: ...
+    def fused_obstacle(self, logits: TensorView, dlogits: TensorView) -> str | None: ...
+    def group_advantages(
+        self,
+        rewards: TensorView,  # (N,) float64
+        groups: TensorView,  # (N,) int64
+        advantages: TensorView,  # (N,) float64, written
+        *,
+        expert: TensorView | None = None,  # (N,) bool
+        keep: TensorView | None = None,  # (N,) bool
+        status: TensorView | None = None,  # (N,) uint8, written
+        unbiased: bool,
+        on_policy: bool,
+        eps: float,
+    ) -> None: ...
+    def scale(self, values: TensorView, factor: TensorView) -> None: ...
+
+def cuda_info() -> dict[str, Any]: ...
+def cuda_configure(
+    image_dirs: Sequence[str], cache_dir: str | None = None, nvrtc: Sequence[str] = ()
+) -> None: ...
+def cuda_plan(device: int, vocabulary: int, dtype: str) -> dict[str, int] | str: ...
+def cuda_prepare(device: int, vocabulary: int, dtype: str) -> dict[str, Any]: ...
+def cuda_units(
+    arch: str, vocabulary: int | None = None, dtype: str | None = None
+) -> list[tuple[str, str, list[str], dict[str, str]]]: ...
+def cuda_compile(
+    main: str, sources: Mapping[str, str], options: Sequence[str], nvrtc: Sequence[str] = ()
+) -> tuple[bytes, str]: ...
+def cuda_seal(image: bytes, toolkit: tuple[int, int]) -> bytes: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "CudaError",
     "DTypeError",
     "DataError",
     "DeviceError",
@@ -35,6 +36,10 @@ class DTypeError(IcpoError, TypeError):
 
 class DeviceError(IcpoError, RuntimeError):
     """A tensor lies on the wrong device, or tensors lie on different ones."""
+
+
+class CudaError(DeviceError):
+    """The CUDA driver, its compiler or a kernel image is missing, too old, or refused a call."""
 
 
 class NonFiniteError(IcpoError, ValueError):
