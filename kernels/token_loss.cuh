@@ -60,7 +60,7 @@ DEVICE Token load_token(const TokenInputs& inputs, u32 i, double logp) {
     token.expert = inputs.expert && inputs.expert[i];
     token.has_behavior = token.expert && inputs.behavior_logp.present();
     token.has_ref = inputs.ref_logp.present();
-    token.behavior_logp = token.has_behavior ? inputs.behavior_logp[i] : nan("");
+    token.behavior_logp = token.has_behavior ? inputs.behavior_logp[i] : (double)not_a_number();
     token.ref_logp = token.has_ref ? inputs.ref_logp[i] : 0.0;
     return token;
 }
