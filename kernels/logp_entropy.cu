@@ -249,12 +249,22 @@ DEVICE void gradient_part(const u8* logits, u8* target, u32 part, u32 splits, u3
         label_vector = ((u32)selected - layout.head) / Element::COUNT;
         place = ((u32)selected - layout.head) % Element::COUNT;
     }
-    for (u32 v = first + threadIdx.x; v < last; v += PASS_THREADS) {
-        float x[Element::COUNT];
-        Element::unpack(load_16(from + (u64)v * 16), x);
-        to_gradient<Element::COUNT, ENTROPY>(x, c, row);
-        if (v == label_vector) put_in<Element>(x, place, row.label);
-        store_16(to + (u64)v * 16, Element::pack(x));
+    // In place, source and target are the same: a thread has read a vector when it writes it, and
+    // nobody else looks at it.
+    for (u32 v = first + threadIdx.x; v < last; v += AHEAD * PASS_THREADS) {
+        uint4 bits[AHEAD];
+        UNROLL for (u32 i = 0; i < AHEAD; i++) {
+            if (v + i * PASS_THREADS < last) bits[i] = load_16(from + (u64)(v + i * PASS_THREADS) * 16);
+        }
+        UNROLL for (u32 i = 0; i < AHEAD; i++) {
+            if (v + i * PASS_THREADS < last) {
+                float x[Element::COUNT];
+                Element::unpack(bits[i], x);
+                to_gradient<Element::COUNT, ENTROPY>(x, c, row);
+                if (v + i * PASS_THREADS == label_vector) put_in<Element>(x, place, row.label);
+                store_16(to + (u64)(v + i * PASS_THREADS) * 16, Element::pack(x));
+            }
+        }
     }
     // What lies outside the vectors is shared out over the parts too: it may be the whole row.
     const u32 outside = layout.head + vocabulary - layout.tail;
