@@ -17,60 +17,11 @@ from icpo import _core
 from icpo.errors import IcpoError
 from icpo.objective.config import LossConfig
 from icpo.objective.metrics import LossMetrics
+from icpo.ops.backend import backend, check_device
 from icpo.ops.logprob import logp_entropy_backward
-from icpo.ops.tensors import (
-    Batch,
-    check_device,
-    check_logits,
-    check_temperature,
-    check_tensors,
-    core_ids,
-    core_temperature,
-    scalar,
-    sums_tensor,
-    view,
-    working_dtype,
-)
+from icpo.ops.tensors import Batch, Temperature, check_logits, check_temperature, check_tensors
 
 __all__ = ["fused_policy_loss"]
-
-#: Outputs of the core: dtype, and values a token where more than one.
-_OUTPUTS = {
-    "logp": (torch.float32, ()),
-    "entropy": (torch.float32, ()),
-    "saved": (torch.float64, (4,)),
-    "d_logp": (torch.float64, ()),
-    "d_entropy": (torch.float64, ()),
-}
-
-
-def _run(
-    logits: Tensor,
-    ids: Tensor,
-    batch: Batch,
-    temperature: float | _core.TensorView,
-    config: str,
-    denominator: float | None,
-    check: bool,
-    in_place: bool,
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The loss, the sums, and a tensor for each of `_OUTPUTS`."""
-    settings, dtype = LossConfig.from_spec(config), working_dtype(batch.old_logp)
-    outputs = {
-        name: ids.new_empty((*ids.shape, *extra), dtype=kind)
-        for name, (kind, extra) in _OUTPUTS.items()
-    }
-    loss, sums = _core.fused_policy_loss(
-        batch.core(ids.shape, dtype, settings, denominator),
-        view(logits),
-        core_ids(ids),
-        temperature,
-        settings,
-        check,
-        in_place=in_place,
-        outputs={name: view(output) for name, output in outputs.items()},
-    )
-    return scalar(loss), sums_tensor(sums), outputs
 
 
 @torch.library.custom_op("icpo::fused_policy_loss", mutates_args=())
@@ -91,9 +42,8 @@ def _fused(
     check: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    heat = core_temperature(temperature, temperatures)
-    loss, sums, outputs = _run(logits, ids, batch, heat, config, denominator, check, False)
-    return loss, sums, outputs["saved"], outputs["d_logp"], outputs["d_entropy"]
+    heat, settings = Temperature(temperature, temperatures), LossConfig.from_spec(config)
+    return backend(logits).fused_policy_loss(logits, ids, heat, batch, settings, denominator, check)
 
 
 @_fused.register_fake
@@ -151,9 +101,10 @@ def _fused_(
     check: bool,
 ) -> tuple[Tensor, Tensor]:
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    heat = core_temperature(temperature, temperatures)
-    loss, sums, _ = _run(logits, ids, batch, heat, config, denominator, check, True)
-    return loss, sums
+    heat, settings = Temperature(temperature, temperatures), LossConfig.from_spec(config)
+    return backend(logits).fused_policy_loss_(
+        logits, ids, heat, batch, settings, denominator, check
+    )
 
 
 @_fused_.register_fake
@@ -167,8 +118,7 @@ def _(logits: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op("icpo::scale_", mutates_args={"values"})
 def _scale_(values: Tensor, factor: Tensor) -> None:
     """Multiplies in place. By one, which is usual, costs no pass over memory."""
-    if factor.item() != 1.0:
-        values.mul_(factor.item())
+    backend(values).scale_(values, factor)
 
 
 @_scale_.register_fake
@@ -248,13 +198,12 @@ def fused_policy_loss(
         NonFiniteError.
     """
     check_tensors({"logits": logits, "ids": ids})
-    check_device({"logits": logits, "ids": ids})
     check_logits(logits, ids)
-    number, tensor = check_temperature(temperature, ids)
-    check_device({"temperature": tensor})
+    heat = check_temperature(temperature, ids)
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     batch.check("ids", tuple(ids.shape))
-    settings = (number, tensor, config.spec, denominator, check)
+    check_device({"logits": logits, "ids": ids, "temperature": heat.each, **batch.named()})
+    settings = (heat.number, heat.each, config.spec, denominator, check)
     if not inplace:
         loss, sums, *_ = _fused(logits, ids, *batch.arguments(), *settings)
     elif torch.is_grad_enabled() and logits.requires_grad:

@@ -15,19 +15,14 @@ from icpo import _core
 from icpo.errors import ConfigError, DTypeError, ShapeError
 from icpo.objective.config import LossConfig
 from icpo.objective.metrics import LossMetrics
+from icpo.ops.backend import backend, check_device
 from icpo.ops.tensors import (
     LOGIT_DTYPES,
     Batch,
-    check_device,
+    Temperature,
     check_ids,
     check_temperature,
     check_tensors,
-    core_ids,
-    core_temperature,
-    scalar,
-    sums_tensor,
-    view,
-    working_dtype,
 )
 
 __all__ = ["linear_policy_loss"]
@@ -54,32 +49,29 @@ def _linear(
     hidden_moves: bool,
     weight_moves: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    settings, dtype = LossConfig.from_spec(config), working_dtype(old_logp)
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    arguments = batch.core(ids.shape, dtype, settings, denominator)
-    selected, heat = core_ids(ids), core_temperature(temperature, temperatures)
+    heat, settings = Temperature(temperature, temperatures), LossConfig.from_spec(config)
+    device = backend(hidden)
+    chunks = device.chunked_loss(ids, heat, batch, settings, denominator, check)
     states = hidden.reshape(-1, hidden.shape[-1])  # (N, H)
     tokens = len(states)
     d_hidden = states.new_empty(states.shape if hidden_moves else (0,))
     # Chunks add up in float32, whatever the weights are kept in.
     d_weight = weight.new_zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
     buffer = states.new_empty((min(chunk, tokens), len(weight)))
-    totals = sums_tensor(arguments["weights"].row_sums())
     for first in range(0, tokens, chunk):
         part = states[first : first + chunk]
         logits = torch.mm(part, weight.t(), out=buffer[: len(part)])
-        _, sums = _core.fused_chunk(arguments, view(logits), first, selected, heat, settings, check)
-        totals += sums_tensor(sums)
+        chunks.add(logits, first)
         dlogits = logits  # in place
         if hidden_moves:
             torch.mm(dlogits, weight, out=d_hidden[first : first + chunk])
         if weight_moves:
-            d_weight.addmm_(dlogits.t().to(torch.float32), part.to(torch.float32))
-    terms = ("loss_policy", "loss_kl", "loss_entropy", "loss_sft")
-    loss = sum(totals[_core.LOSS_SUMS.index(term)].item() for term in terms)
+            device.add_product(d_weight, dlogits, part)
+    loss, sums = chunks.result()
     if hidden_moves:
         d_hidden = d_hidden.reshape(hidden.shape)
-    return scalar(loss), totals, d_hidden, d_weight.to(weight.dtype)
+    return loss, sums, d_hidden, d_weight.to(weight.dtype)
 
 
 @_linear.register_fake
@@ -159,7 +151,6 @@ def linear_policy_loss(
     """
     tensors = {"hidden": hidden, "weight": weight, "ids": ids}
     check_tensors(tensors)
-    check_device(tensors)
     check_ids(ids)
     if hidden.dtype not in LOGIT_DTYPES or weight.dtype != hidden.dtype:
         raise DTypeError(
@@ -177,17 +168,17 @@ def linear_policy_loss(
         )
     if chunk < 1:
         raise ConfigError(f"chunk: expected a number of tokens > 0, got {chunk}")
-    number, tensor = check_temperature(temperature, ids)
-    check_device({"temperature": tensor})
+    heat = check_temperature(temperature, ids)
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     batch.check("ids", tuple(ids.shape))
+    check_device({**tensors, "temperature": heat.each, **batch.named()})
     loss, sums, _, _ = _linear(
         hidden,
         weight,
         ids,
         *batch.arguments(),
-        number,
-        tensor,
+        heat.number,
+        heat.each,
         config.spec,
         denominator,
         check,

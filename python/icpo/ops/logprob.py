@@ -7,16 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from icpo import _core
-from icpo.ops.tensors import (
-    check_device,
-    check_logits,
-    check_temperature,
-    check_tensors,
-    core_ids,
-    core_temperature,
-    view,
-)
+from icpo.ops.backend import backend, check_device
+from icpo.ops.tensors import Temperature, check_logits, check_temperature, check_tensors
 
 __all__ = ["TokenStats", "logp_entropy", "token_rank", "token_stats"]
 
@@ -25,20 +17,8 @@ __all__ = ["TokenStats", "logp_entropy", "token_rank", "token_stats"]
 def _logp_entropy(
     logits: Tensor, ids: Tensor, temperature: float, temperatures: Tensor | None, check: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    logp, entropy = (ids.new_empty(ids.shape, dtype=torch.float32) for _ in range(2))
-    rank = ids.new_empty(ids.shape, dtype=torch.int64)
-    saved = ids.new_empty((*ids.shape, 4), dtype=torch.float64)
-    _core.logp_entropy(
-        view(logits),
-        core_ids(ids),
-        core_temperature(temperature, temperatures),
-        check,
-        logp=view(logp),
-        entropy=view(entropy),
-        rank=view(rank),
-        saved=view(saved),
-    )
-    return logp, entropy, rank, saved
+    heat = Temperature(temperature, temperatures)
+    return backend(logits).logp_entropy(logits, ids, heat, check)
 
 
 @_logp_entropy.register_fake
@@ -62,17 +42,8 @@ def logp_entropy_backward(
     d_entropy: Tensor,
 ) -> Tensor:
     """The gradient of logits, from gradients of log-probabilities and entropies (float64)."""
-    dlogits = logits.new_empty(logits.shape)
-    _core.logp_entropy_backward(
-        view(logits),
-        core_ids(ids),
-        core_temperature(temperature, temperatures),
-        saved=view(saved.contiguous()),
-        d_logp=view(d_logp.contiguous()),
-        d_entropy=view(d_entropy.contiguous()),
-        dlogits=view(dlogits),
-    )
-    return dlogits
+    heat = Temperature(temperature, temperatures)
+    return backend(logits).logp_entropy_backward(logits, ids, heat, saved, d_logp, d_entropy)
 
 
 @logp_entropy_backward.register_fake
@@ -147,11 +118,10 @@ def token_stats(
         ShapeError, DTypeError, DeviceError, TokenIdError, ConfigError, NonFiniteError.
     """
     check_tensors({"logits": logits, "ids": ids})
-    check_device({"logits": logits, "ids": ids})
     check_logits(logits, ids)
-    number, tensor = check_temperature(temperature, ids)
-    check_device({"temperature": tensor})
-    logp, entropy, rank, _ = _logp_entropy(logits, ids, number, tensor, check)
+    heat = check_temperature(temperature, ids)
+    check_device({"logits": logits, "ids": ids, "temperature": heat.each})
+    logp, entropy, rank, _ = _logp_entropy(logits, ids, heat.number, heat.each, check)
     return TokenStats(logp, entropy, rank)
 
 

@@ -10,16 +10,8 @@ from torch import Tensor
 from icpo import _core
 from icpo.objective.config import LossConfig
 from icpo.objective.metrics import LossMetrics
-from icpo.ops.tensors import (
-    Batch,
-    check_device,
-    check_floats,
-    check_tensors,
-    scalar,
-    sums_tensor,
-    view,
-    working_dtype,
-)
+from icpo.ops.backend import backend, check_device
+from icpo.ops.tensors import Batch, check_floats, check_tensors, working_dtype
 
 __all__ = ["policy_loss"]
 
@@ -39,24 +31,9 @@ def _policy_loss(
     denominator: float | None,
     check: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    settings, dtype = LossConfig.from_spec(config), working_dtype(logp)
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    d_logp, d_entropy = (logp.new_empty(logp.shape, dtype=dtype) for _ in range(2))
-    loss, sums = _core.policy_loss(
-        batch.core(logp.shape, dtype, settings, denominator),
-        view(logp.detach().to(dtype).contiguous()),
-        settings,
-        check,
-        entropy=None if entropy is None else view(entropy.detach().to(dtype).contiguous()),
-        d_logp=view(d_logp),
-        d_entropy=view(d_entropy),
-    )
-    return (
-        scalar(loss, dtype),
-        sums_tensor(sums),
-        d_logp,
-        d_entropy,
-    )
+    settings = LossConfig.from_spec(config)
+    return backend(logp).policy_loss(logp, entropy, batch, settings, denominator, check)
 
 
 @_policy_loss.register_fake
@@ -136,11 +113,11 @@ def policy_loss(
         ShapeError, DTypeError, DeviceError, ConfigError, MissingArgumentError, NonFiniteError.
     """
     check_tensors({"logp": logp, "entropy": entropy})
-    check_device({"logp": logp, "entropy": entropy})
     check_floats({"logp": logp, "entropy": entropy})
     batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
     layout = batch.check("logp", tuple(logp.shape))
     layout.check_per_token({"entropy": None if entropy is None else tuple(entropy.shape)})
+    check_device({"logp": logp, "entropy": entropy, **batch.named()})
     loss, sums, _, _ = _policy_loss(
         logp,
         old_logp,

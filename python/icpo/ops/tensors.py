@@ -1,30 +1,28 @@
 """Torch tensors as the core sees them, and the checks that need no data.
 
-Checks of shape, dtype and device run before an operator, under tracing too. Checks of values run
-inside operators, where a tracer does not look.
+Checks of shape and dtype run before an operator, under tracing too. Checks of values run inside
+operators, where a tracer does not look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from icpo import _core
-from icpo.errors import DeviceError, DTypeError, NonFiniteError, ShapeError
-from icpo.objective.config import LossConfig
+from icpo.errors import DTypeError, ShapeError
 from icpo.objective.layout import BatchLayout
 
-__all__ = ["Batch", "check_device", "check_logits", "check_temperature", "check_tensors", "view"]
+__all__ = ["Batch", "Temperature", "check_logits", "check_temperature", "check_tensors", "view"]
 
 LOGIT_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def view(tensor: Tensor) -> _core.TensorView:
-    """The memory of a CPU tensor."""
+    """The memory of a tensor, on whichever device."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     return _core.TensorView(
         tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), dtype, True, tensor
@@ -36,16 +34,6 @@ def check_tensors(tensors: Mapping[str, object]) -> None:
     for argument, tensor in tensors.items():
         if tensor is not None and not isinstance(tensor, Tensor):
             raise DTypeError(f"{argument}: expected a tensor, got {type(tensor).__name__}")
-
-
-def check_device(tensors: Mapping[str, Tensor | None]) -> None:
-    """Checks that all tensors lie on the CPU."""
-    for argument, tensor in tensors.items():
-        if tensor is not None and tensor.device.type != "cpu":
-            raise DeviceError(
-                f"{argument}: expected a CPU tensor, got one on {tensor.device}. The operators of "
-                "this version run on the CPU; icpo.ops.reference runs on any device"
-            )
 
 
 def check_floats(tensors: Mapping[str, Tensor | None]) -> None:
@@ -80,49 +68,33 @@ def check_logits(logits: Tensor, ids: Tensor) -> None:
         )
 
 
-def check_temperature(temperature: float | Tensor, ids: Tensor) -> tuple[float, Tensor | None]:
-    """A temperature as operators take it: a number, and a tensor that overrides it."""
+@dataclass(frozen=True)
+class Temperature:
+    """What logits are divided by."""
+
+    number: float
+    #: One for each token, instead of the number.
+    each: Tensor | None
+
+
+def check_temperature(temperature: float | Tensor, ids: Tensor) -> Temperature:
+    """A temperature as operators take it."""
     if not isinstance(temperature, Tensor):
-        return float(temperature), None
+        return Temperature(float(temperature), None)
     check_floats({"temperature": temperature})
     if temperature.requires_grad:
         raise DTypeError("temperature: expected a tensor without gradient, got one that needs it")
     if temperature.dim() == 0:
-        return 1.0, temperature.expand(ids.shape)
+        return Temperature(1.0, temperature.expand(ids.shape))
     if tuple(temperature.shape) != tuple(ids.shape):
         raise ShapeError(
             f"temperature: expected a number or shape {tuple(ids.shape)}, got "
             f"{tuple(temperature.shape)}"
         )
-    return 1.0, temperature
+    return Temperature(1.0, temperature)
 
 
-def core_temperature(number: float, tensor: Tensor | None) -> float | _core.TensorView:
-    """A temperature as the core takes it."""
-    return number if tensor is None else view(tensor.to(torch.float64).contiguous())
-
-
-def core_ids(ids: Tensor) -> _core.TensorView:
-    """Token ids as the core takes them."""
-    return view(ids.to(torch.int64).contiguous())
-
-
-def as_mask(argument: str, mask: Tensor) -> Tensor:
-    """A contiguous mask, from booleans or from zeros and ones."""
-    if mask.dtype != torch.bool:
-        flags = mask != 0
-        odd = mask != flags.to(mask.dtype)  # True for NaN as well
-        if bool(odd.any()):
-            place = odd.nonzero()[0].tolist()
-            raise NonFiniteError(
-                f"{argument}{place}: expected True or False (or 1 or 0), got "
-                f"{mask[tuple(place)].item()}"
-            )
-        mask = flags
-    return mask.contiguous()
-
-
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """The tensors that all losses share. Values at tokens the mask leaves out are not looked at."""
 
@@ -136,19 +108,13 @@ class Batch:
 
     def check(self, argument: str, shape: tuple[int, ...]) -> BatchLayout:
         """Checks everything that needs no data, against the tensor that sets the shape."""
+        check_tensors(self.named())
         floats = {
             "old_logp": self.old_logp,
             "advantage": self.advantage,
             "behavior_logp": self.behavior_logp,
             "ref_logp": self.ref_logp,
         }
-        others = {
-            "loss_mask": self.loss_mask,
-            "expert_mask": self.expert_mask,
-            "cu_seqlens": self.cu_seqlens,
-        }
-        check_tensors({**floats, **others})
-        check_device({**floats, **others})
         check_floats(floats)
         for name, tensor in floats.items():
             if tensor is not None and tensor.requires_grad:
@@ -176,59 +142,23 @@ class Batch:
         )
         return layout
 
+    def named(self) -> dict[str, Tensor | None]:
+        """The tensors by name, in the order in which operators take them."""
+        return {
+            "old_logp": self.old_logp,
+            "advantage": self.advantage,
+            "loss_mask": self.loss_mask,
+            "expert_mask": self.expert_mask,
+            "behavior_logp": self.behavior_logp,
+            "ref_logp": self.ref_logp,
+            "cu_seqlens": self.cu_seqlens,
+        }
+
     def arguments(self) -> tuple[Tensor | None, ...]:
         """The tensors in the order in which operators take them."""
-        return (
-            self.old_logp,
-            self.advantage,
-            self.loss_mask,
-            self.expert_mask,
-            self.behavior_logp,
-            self.ref_logp,
-            self.cu_seqlens,
-        )
-
-    def core(
-        self,
-        shape: torch.Size,
-        dtype: torch.dtype,
-        config: LossConfig,
-        denominator: float | None,
-    ) -> dict[str, Any]:
-        """The batch as the core takes it; whoever holds the result keeps its memory alive."""
-        mask, expert, offsets = self.loss_mask, self.expert_mask, self.cu_seqlens
-        if mask is None:
-            mask = self.old_logp.new_ones(shape, dtype=torch.bool)
-
-        def cast(tensor: Tensor | None) -> _core.TensorView | None:
-            return None if tensor is None else view(tensor.detach().to(dtype).contiguous())
-
-        return {
-            "weights": _core.TokenWeights(
-                view(as_mask("loss_mask", mask)),
-                None if expert is None else view(as_mask("expert_mask", expert)),
-                config,
-                shape=(shape[0], shape[1]) if len(shape) == 2 else None,
-                cu_seqlens=None if offsets is None else view(offsets.to(torch.int64).contiguous()),
-                denominator=denominator,
-            ),
-            "old_logp": cast(self.old_logp),
-            "advantage": cast(self.advantage),
-            "behavior_logp": cast(self.behavior_logp),
-            "ref_logp": cast(self.ref_logp),
-        }
+        return tuple(self.named().values())
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
     """float64 for float64, float32 for everything narrower (which it holds exactly)."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
-def scalar(value: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A number as a tensor, whatever the default dtype and device are."""
-    return torch.tensor(value, dtype=dtype, device="cpu")
-
-
-def sums_tensor(sums: list[float]) -> Tensor:
-    """The sums of `LossMetrics`, (K,) float64."""
-    return torch.tensor(sums, dtype=torch.float64, device="cpu")
