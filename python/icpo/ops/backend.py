@@ -14,6 +14,8 @@ from torch import Tensor
 from icpo.errors import DeviceError
 from icpo.objective.config import LossConfig
 from icpo.ops.cpu import CpuBackend
+from icpo.ops.cuda import CudaBackend
+from icpo.ops.streams import TorchStreams
 from icpo.ops.tensors import Batch, Temperature
 
 __all__ = ["BACKENDS", "Backend", "ChunkedLoss", "backend", "check_device"]
@@ -102,7 +104,7 @@ class Backend(Protocol):
 
 
 #: Kinds of devices, as torch names them.
-BACKENDS: dict[str, Backend] = {"cpu": CpuBackend()}
+BACKENDS: dict[str, Backend] = {"cpu": CpuBackend(), "cuda": CudaBackend(TorchStreams())}
 
 
 def backend(tensor: Tensor) -> Backend:
