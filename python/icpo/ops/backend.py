@@ -102,6 +102,39 @@ class Backend(Protocol):
     def scale_(self, values: Tensor, factor: Tensor) -> None:
         """Multiplies in place. By one, which is usual, costs no pass over memory."""
 
+    def group_advantages(
+        self,
+        rewards: Tensor,
+        group_ids: Tensor,
+        expert_mask: Tensor | None,
+        keep_mask: Tensor | None,
+        std: str,
+        baseline: str,
+        eps: float,
+        check: bool,
+    ) -> Tensor:
+        """Advantages of float64 rewards."""
+
+    def vocab_state(
+        self, logits: Tensor, ids: Tensor, temperature: Temperature, first_id: int
+    ) -> Tensor:
+        """The state (..., 4) of a shard of the vocabulary that begins at `first_id`."""
+
+    def vocab_state_backward(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        first_id: int,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> Tensor:
+        """The gradient of the shard's logits, as `logp_entropy_backward` has it of all."""
+
+    def inverse(self, temperature: Temperature) -> float | Tensor:
+        """1/τ as the kernels of this backend have it, (...) float64 where there is one a token."""
+
 
 #: Kinds of devices, as torch names them.
 BACKENDS: dict[str, Backend] = {"cpu": CpuBackend(), "cuda": CudaBackend(TorchStreams())}

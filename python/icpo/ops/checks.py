@@ -39,6 +39,7 @@ __all__ = [
     "mask_checks",
     "packing_checks",
     "raise_first",
+    "rewards_check",
     "status_check",
     "temperature_checks",
 ]
@@ -235,6 +236,16 @@ def status_check(status: Tensor, looked: Looked) -> Check:
             f"{argument}[{looked.place(token)}]: expected {expected}, got "
             f"{spelled(values[token].item())}"
         )
+
+    return Check(status, error)
+
+
+def rewards_check(status: Tensor, rewards: Tensor) -> Check:
+    """That kept rewards are finite: (B,) uint8."""
+
+    def error(rollout: int) -> IcpoError:
+        got = spelled(rewards[rollout].item())
+        return NonFiniteError(f"rewards[{rollout}]: expected a finite number, got {got}")
 
     return Check(status, error)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from icpo import _core
 from icpo.errors import NonFiniteError
 from icpo.objective.config import LossConfig
+from icpo.ops import cpu_shard
 from icpo.ops.tensors import Batch, Temperature, view, working_dtype
 
 __all__ = ["CpuBackend"]
@@ -143,6 +144,68 @@ class CpuBackend:
         """See `Backend`."""
         if factor.item() != 1.0:
             values.mul_(factor.item())
+
+    def group_advantages(
+        self,
+        rewards: Tensor,
+        group_ids: Tensor,
+        expert_mask: Tensor | None,
+        keep_mask: Tensor | None,
+        std: str,
+        baseline: str,
+        eps: float,
+        check: bool,
+    ) -> Tensor:
+        """See `Backend`."""
+        groups = group_ids.to(torch.int64)
+        no, yes = (torch.full_like(rewards, flag, dtype=torch.bool) for flag in (False, True))
+        expert = no if expert_mask is None else _mask("expert_mask", expert_mask)
+        keep = yes if keep_mask is None else _mask("keep_mask", keep_mask)
+        hopeless = no
+        if not check:
+            bad = keep & ~rewards.isfinite()
+            hopeless = keep & torch.isin(groups, groups[bad])
+        advantages = torch.empty_like(rewards)
+        _core.group_advantages(
+            view(rewards.masked_fill(hopeless, 0.0).contiguous()),
+            view(groups.contiguous()),
+            view(expert),
+            view(keep),
+            std=std,
+            baseline=baseline,
+            eps=eps,
+            out=view(advantages),
+        )
+        return advantages.masked_fill_(hopeless, torch.nan)
+
+    def vocab_state(
+        self, logits: Tensor, ids: Tensor, temperature: Temperature, first_id: int
+    ) -> Tensor:
+        """See `Backend`."""
+        local, here = cpu_shard.local_ids(ids, first_id, logits.shape[-1])
+        _, _, _, saved = self.logp_entropy(logits, local, temperature, False)
+        return cpu_shard.state(logits, local, here, saved, temperature)
+
+    def vocab_state_backward(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        first_id: int,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> Tensor:
+        """See `Backend`."""
+        local, here = cpu_shard.local_ids(ids, first_id, logits.shape[-1])
+        dlogits = self.logp_entropy_backward(logits, local, temperature, saved, d_logp, d_entropy)
+        return cpu_shard.with_first_token(
+            dlogits, logits, here, saved, d_logp, d_entropy, temperature
+        )
+
+    def inverse(self, temperature: Temperature) -> float | Tensor:
+        """See `Backend`."""
+        return cpu_shard.inverse(temperature)
 
 
 class CpuChunkedLoss:

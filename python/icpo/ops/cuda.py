@@ -29,6 +29,7 @@ from icpo.ops.checks import (
     mask_checks,
     packing_checks,
     raise_first,
+    rewards_check,
     spelled,
     status_check,
     temperature_checks,
@@ -173,6 +174,88 @@ class CudaBackend:
         """See `Backend`."""
         rows = values if values.dim() in (2, 3) else values.view(1, -1)
         self._open(values).scale(view(rows), view(factor.to(torch.float32)))
+
+    def group_advantages(
+        self,
+        rewards: Tensor,
+        group_ids: Tensor,
+        expert_mask: Tensor | None,
+        keep_mask: Tensor | None,
+        std: str,
+        baseline: str,
+        eps: float,
+        check: bool,
+    ) -> Tensor:
+        """See `Backend`."""
+        stream, rewards = self._open(rewards, check), _flat(rewards, torch.float64)
+        masks = {"expert_mask": expert_mask, "keep_mask": keep_mask}
+        flags = {
+            argument: None if mask is None else (mask != 0).contiguous()
+            for argument, mask in masks.items()
+        }
+        advantages = torch.empty_like(rewards)
+        status = rewards.new_empty(rewards.shape, dtype=torch.uint8)
+        stream.group_advantages(
+            view(rewards),
+            view(_flat(group_ids, torch.int64)),
+            view(advantages),
+            expert=_maybe(flags["expert_mask"]),
+            keep=_maybe(flags["keep_mask"]),
+            status=view(status),
+            unbiased=std == "unbiased",
+            on_policy=baseline == "on_policy",
+            eps=eps,
+        )
+        if check:
+            checks = [
+                check
+                for argument, mask in masks.items()
+                if mask is not None
+                for check in mask_checks(argument, mask)
+            ]
+            raise_first([*checks, rewards_check(status, rewards)])
+        return advantages
+
+    def vocab_state(
+        self, logits: Tensor, ids: Tensor, temperature: Temperature, first_id: int
+    ) -> Tensor:
+        """See `Backend`."""
+        check_number(temperature)
+        states = _row_states(self._open(logits), logits, _ids(ids), _scales(temperature), first_id)
+        return states[:, :4].reshape(*ids.shape, 4)
+
+    def vocab_state_backward(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        first_id: int,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> Tensor:
+        """See `Backend`."""
+        check_number(temperature)
+        dlogits = logits.new_empty(logits.shape)
+        _write_gradient(
+            self._open(logits),
+            logits,
+            dlogits,
+            _ids(ids),
+            _scales(temperature),
+            saved,
+            d_logp,
+            d_entropy,
+            first_id=first_id,
+        )
+        return dlogits
+
+    def inverse(self, temperature: Temperature) -> float | Tensor:
+        """See `Backend`."""
+        scales = _scales(temperature)
+        if isinstance(scales, Tensor) and temperature.each is not None:
+            return scales.view(temperature.each.shape).to(torch.float64) * math.log(2)
+        return torch.tensor(scales, dtype=torch.float32, device="cpu").item() * math.log(2)
 
     def _open(self, tensor: Tensor, check: bool = False) -> _core.CudaStream:
         """The stream for the device that holds a tensor."""
@@ -417,6 +500,18 @@ class _Rows:
     status: Tensor  # (N,) uint8
 
 
+def _row_states(
+    stream: _core.CudaStream,
+    logits: Tensor,
+    ids: Tensor,
+    scales: float | Tensor,
+    first_id: int = 0,
+) -> Tensor:  # (N, 5)
+    states = ids.new_empty((len(ids), 5), dtype=torch.float64)
+    stream.row_states(view(logits), view(ids), _scales_view(scales), view(states), first_id)
+    return states
+
+
 def _read_rows(
     stream: _core.CudaStream,
     logits: Tensor,
@@ -424,14 +519,13 @@ def _read_rows(
     scales: float | Tensor,
     rank: Tensor | None = None,
 ) -> _Rows:
-    states = ids.new_empty((len(ids), 5), dtype=torch.float64)
+    states = _row_states(stream, logits, ids, scales)
     rows = _Rows(
         logp=ids.new_empty(ids.shape, dtype=torch.float32),
         entropy=ids.new_empty(ids.shape, dtype=torch.float32),
         saved=ids.new_empty((len(ids), 4), dtype=torch.float64),
         status=ids.new_empty(ids.shape, dtype=torch.uint8),
     )
-    stream.row_states(view(logits), view(ids), _scales_view(scales), view(states))
     stream.finish_rows(
         view(states),
         view(ids),
@@ -456,6 +550,7 @@ def _write_gradient(
     d_logp: Tensor,
     d_entropy: Tensor,
     leave: Tensor | None = None,
+    first_id: int = 0,
 ) -> None:
     """The gradient of logits; rows where `leave` is not 0 stay as they are."""
     coefficients = ids.new_empty((len(ids), 4), dtype=torch.float32)
@@ -473,6 +568,7 @@ def _write_gradient(
         view(coefficients),
         _scales_view(scales),
         status=_maybe(leave),
+        first_id=first_id,
     )
 
 

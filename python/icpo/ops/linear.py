@@ -20,7 +20,7 @@ from icpo.ops.tensors import (
     LOGIT_DTYPES,
     Batch,
     Temperature,
-    check_ids,
+    check_integers,
     check_temperature,
     check_tensors,
 )
@@ -151,7 +151,7 @@ def linear_policy_loss(
     """
     tensors = {"hidden": hidden, "weight": weight, "ids": ids}
     check_tensors(tensors)
-    check_ids(ids)
+    check_integers("ids", ids)
     if hidden.dtype not in LOGIT_DTYPES or weight.dtype != hidden.dtype:
         raise DTypeError(
             "hidden, weight: expected one dtype of float32, bfloat16 and float16, got "

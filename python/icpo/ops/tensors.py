@@ -43,10 +43,10 @@ def check_floats(tensors: Mapping[str, Tensor | None]) -> None:
             raise DTypeError(f"{argument}: expected a floating-point tensor, got {tensor.dtype}")
 
 
-def check_ids(ids: Tensor) -> None:
-    """Checks that token ids are integers."""
-    if ids.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
-        raise DTypeError(f"ids: expected an integer tensor, got {ids.dtype}")
+def check_integers(argument: str, tensor: Tensor) -> None:
+    """Checks that a tensor, such as token ids, holds integers."""
+    if tensor.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8):
+        raise DTypeError(f"{argument}: expected an integer tensor, got {tensor.dtype}")
 
 
 def check_logits(logits: Tensor, ids: Tensor) -> None:
@@ -60,7 +60,7 @@ def check_logits(logits: Tensor, ids: Tensor) -> None:
         raise ShapeError(f"logits: expected shape (N, V) or (B, T, V), got {tuple(logits.shape)}")
     if logits.shape[-1] < 1:
         raise ShapeError(f"logits: expected a vocabulary, got shape {tuple(logits.shape)}")
-    check_ids(ids)
+    check_integers("ids", ids)
     if tuple(ids.shape) != tuple(logits.shape[:-1]):
         raise ShapeError(
             f"ids: expected shape {tuple(logits.shape[:-1])}, one id for each row of logits, got "

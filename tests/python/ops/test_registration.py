@@ -136,6 +136,24 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
                 False,
             ),
         ),
+        "group_advantages": (
+            ICPO.group_advantages,
+            (
+                torch.randn(6),
+                torch.tensor([0, 1, 0, 1, 1, 0]),
+                torch.tensor([True, False] * 3),
+                None,
+                "unbiased",
+                "mixed",
+                1e-6,
+                True,
+            ),
+        ),
+        "vocab_state": (ICPO.vocab_state, (logits, case.ids, 0.7, None, 30)),
+        "vocab_state_backward": (
+            ICPO.vocab_state_backward,
+            (logits, case.ids, 0.7, heat, 30, saved, *gradients),
+        ),
         "scale_": (ICPO.scale_, (torch.randn(5), torch.tensor(2.0))),
     }
 
