@@ -20,6 +20,17 @@ pub enum Error {
         got: String,
     },
 
+    /// An array does not hold what it should.
+    #[error("{argument}: expected dtype {expected}, got {got}")]
+    DType {
+        /// Name of the argument.
+        argument: &'static str,
+        /// The types that fit.
+        expected: String,
+        /// The type that came.
+        got: String,
+    },
+
     /// An array's memory layout can not be read in place.
     #[error("{argument}: expected {expected}, got strides {strides:?}")]
     Strides {
@@ -74,6 +85,11 @@ pub enum Error {
         /// Why it is needed.
         reason: String,
     },
+
+    /// A CUDA device could not be used.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
 }
 
 impl Error {

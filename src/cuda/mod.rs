@@ -1,87 +1,50 @@
-//! The CUDA driver, looked for when asked for and never before.
+//! The operators of [`crate::objective`] on CUDA devices.
 //!
-//! Nothing here needs CUDA to build, link or load: the driver's library is opened at run time. The
-//! operators of [`crate::objective`] run on the CPU; this module tells what a device would need.
+//! Nothing here needs CUDA to build, link or load: the driver's library is opened when a device is
+//! first asked for, and whoever asks without one is told what is missing. Arrays are
+//! [`DeviceView`]s, which are passed on and never followed. Operators check them, and put kernels
+//! onto a [`Stream`]: nothing is allocated on the device, and nothing waits for it, so that a stream
+//! that captures a graph can capture these too, once their kernels are loaded ([`prepare`]).
+//!
+//! Kernels live in kernels/*.cu. They are part of this crate as text, and become machine code ahead of
+//! time or by [`Nvrtc`] at run time; files of machine code have names that say all they were made
+//! from.
 
-use std::fmt;
+pub mod advantage;
+mod arguments;
+pub mod cache;
+mod context;
+mod device;
+mod driver;
+mod error;
+pub mod fused;
+mod image;
+mod info;
+mod kernel;
+pub mod logp_entropy;
+mod module;
+mod nvrtc;
+mod places;
+pub mod plan;
+pub mod policy_loss;
+pub mod scale;
+mod sources;
+mod status;
+mod stream;
+mod view;
 
-use cudarc::driver::sys;
-
-/// A driver that answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Driver {
-    /// The CUDA version that it supports, as major and minor.
-    pub version: (i32, i32),
-    /// How many devices it shows to this process.
-    pub devices: usize,
-}
-
-/// Why there is no driver to use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unavailable {
-    /// Its library is not on this machine.
-    NoLibrary,
-    /// It refused a call.
-    Refused {
-        /// The call.
-        call: &'static str,
-        /// The driver's error code.
-        code: u32,
-    },
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoLibrary => write!(f, "the CUDA driver library (libcuda) is not installed"),
-            Self::Refused { call, code } => {
-                write!(f, "the CUDA driver refused {call}: code {code}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for Unavailable {}
-
-fn check(call: &'static str, result: sys::CUresult) -> Result<(), Unavailable> {
-    match result {
-        sys::CUresult::CUDA_SUCCESS => Ok(()),
-        other => Err(Unavailable::Refused { call, code: other as u32 }),
-    }
-}
-
-/// Finds the driver.
-///
-/// # Errors
-/// [`Unavailable`] says what is missing.
-pub fn driver() -> Result<Driver, Unavailable> {
-    // SAFETY: opens a library that is installed for this purpose, if there is one.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Unavailable::NoLibrary);
-    }
-    let (mut version, mut devices) = (0, 0);
-    // SAFETY: the library is there, and each pointer is to a live integer.
-    unsafe {
-        check("cuInit", sys::cuInit(0))?;
-        check("cuDriverGetVersion", sys::cuDriverGetVersion(&mut version))?;
-        check("cuDeviceGetCount", sys::cuDeviceGetCount(&mut devices))?;
-    }
-    let devices = usize::try_from(devices).unwrap_or(0);
-    Ok(Driver { version: (version / 1000, version % 1000 / 10), devices })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn says_what_is_missing_or_what_is_there() {
-        match driver() {
-            Ok(found) => assert!(found.version.0 >= 11, "{found:?}"),
-            Err(Unavailable::NoLibrary) => {
-                assert!(Unavailable::NoLibrary.to_string().contains("libcuda"));
-            }
-            Err(refused) => assert!(refused.to_string().contains("code"), "{refused}"),
-        }
-    }
-}
+pub use device::Properties;
+pub use error::CudaError;
+pub use image::Image;
+pub use info::{
+    DeviceInfo, KernelInfo, UnitInfo, compiler, device_info, device_plan, prepare, searched,
+    versions,
+};
+pub use kernel::TOKENS_A_BLOCK;
+pub use module::Origin;
+pub use nvrtc::{Input, Nvrtc, Output};
+pub use places::{Places, places, set_places};
+pub use sources::{Architecture, Unit};
+pub use status::STATUSES;
+pub use stream::Stream;
+pub use view::{DType, DeviceView, Element, RowScales};

@@ -27,6 +27,13 @@ impl From<Error> for Failure {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl From<crate::cuda::CudaError> for Failure {
+    fn from(error: crate::cuda::CudaError) -> Self {
+        Self::Core(error.into())
+    }
+}
+
 macro_rules! exceptions {
     ($($function:ident => $name:literal),* $(,)?) => {
         $(fn $function(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
@@ -46,6 +53,11 @@ exceptions! {
     internal_error => "InternalError",
 }
 
+#[cfg(feature = "cuda")]
+exceptions! {
+    cuda_error => "CudaError",
+}
+
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         Python::attach(|py| {
@@ -57,6 +69,9 @@ impl From<Failure> for PyErr {
                         Error::TokenId { .. } => token_id_error(py),
                         Error::Config { .. } => config_error(py),
                         Error::Missing { .. } => missing_error(py),
+                        Error::DType { .. } => dtype_error(py),
+                        #[cfg(feature = "cuda")]
+                        Error::Cuda(_) => cuda_error(py),
                     };
                     (class, error.to_string())
                 }

@@ -5,6 +5,8 @@
 //! before; what is checked here again is all that memory safety rests on.
 
 mod call;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod error;
 mod objective;
 mod reward;
@@ -50,5 +52,22 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reward::PyChecker>()?;
     module.add_class::<reward::ParsedAnswer>()?;
     module.add_function(wrap_pyfunction!(reward::checker_defaults, module)?)?;
+    #[cfg(feature = "cuda")]
+    add_cuda(module)?;
+    Ok(())
+}
+
+#[cfg(feature = "cuda")]
+fn add_cuda(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("CUDA_BLOCK_TOKENS", crate::cuda::TOKENS_A_BLOCK)?;
+    module.add("CUDA_STATUSES", crate::cuda::STATUSES.to_vec())?;
+    module.add_class::<cuda::CudaStream>()?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_info, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_configure, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_plan, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_prepare, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_units, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_compile, module)?)?;
+    module.add_function(wrap_pyfunction!(cuda::cuda_seal, module)?)?;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(crate) struct PyLossConfig {
 }
 
 impl PyLossConfig {
-    fn get(&self) -> Result<LossConfig, Failure> {
+    pub(crate) fn get(&self) -> Result<LossConfig, Failure> {
         let config = LossConfig {
             off_ratio: OffRatio::from_name(&self.off_ratio)?,
             lam: self.lam,

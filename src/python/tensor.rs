@@ -274,6 +274,23 @@ impl TensorView {
         })
     }
 
+    /// The same as memory on a device, where nobody follows the address.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn device(
+        &self,
+        argument: &'static str,
+    ) -> Result<crate::cuda::DeviceView<'_>, Failure> {
+        use crate::cuda::{DType, DeviceView};
+        let Some(dtype) = DType::from_name(&self.dtype) else {
+            let (expected, got) = ("a type that kernels know".to_string(), self.dtype.clone());
+            return Err(Error::DType { argument, expected, got }.into());
+        };
+        let address = self.address as u64;
+        // SAFETY: the maker of the view vouches for the memory. Torch, where it is from, reuses
+        // memory of a device in the order of the stream, so that it stays as long as kernels need.
+        Ok(unsafe { DeviceView::new(address, &self.shape, &self.strides, dtype, self.writable) })
+    }
+
     pub(crate) fn matrix(
         &self,
         argument: &'static str,
