@@ -535,9 +535,9 @@ pub(crate) fn cuda_configure(
     cuda::set_places(Places { prebuilt: image_dirs, cache: cache_dir, nvrtc });
 }
 
-/// What is compiled: the unit's name, the file that holds its image, the name of its main source, the
-/// compiler's options, and all sources by name.
-type PyUnit = (String, String, &'static str, Vec<String>, BTreeMap<&'static str, &'static str>);
+/// What is compiled: the name of its main source, the file that holds its image, the compiler's
+/// options, and all sources by name.
+type PyUnit = (&'static str, String, Vec<String>, BTreeMap<&'static str, &'static str>);
 
 /// The units for an architecture: those that depend on nothing else, or, for a vocabulary, all that
 /// it needs on the devices that the architecture is named after.
@@ -569,7 +569,7 @@ pub(crate) fn cuda_units(
             let (main, sources) = (unit.source(), unit.headers().iter().copied());
             let sources = sources.chain([main]).collect();
             let image = unit.image_name(architecture);
-            (unit.name(), image, main.0, unit.options(architecture), sources)
+            (main.0, image, unit.options(architecture), sources)
         };
         Ok(units.into_iter().map(unit).collect())
     })
