@@ -21,7 +21,7 @@ struct BF16 {
         return v;
     }
     // Greatest of the numbers among them: two at a time, as they are stored.
-    DEVICE static float greatest(uint4 v, const float*) {
+    DEVICE static float greatest(uint4 v) {
         const u32 two = max_bf16x2(max_bf16x2(v.x, v.y), max_bf16x2(v.z, v.w));
         return fmaxf(bits_to_float(two << 16), bits_to_float(two & 0xffff0000u));
     }
@@ -47,7 +47,7 @@ struct F16 {
         v.w = pack_f16(x[6], x[7]);
         return v;
     }
-    DEVICE static float greatest(uint4 v, const float*) {
+    DEVICE static float greatest(uint4 v) {
         const u32 two = max_f16x2(max_f16x2(v.x, v.y), max_f16x2(v.z, v.w));
         return fmaxf(f16_low(two), f16_high(two));
     }
@@ -72,8 +72,9 @@ struct F32 {
         v.w = float_to_bits(x[3]);
         return v;
     }
-    DEVICE static float greatest(uint4, const float* x) {
-        return fmaxf(fmaxf(x[0], x[1]), fmaxf(x[2], x[3]));
+    DEVICE static float greatest(uint4 v) {
+        return fmaxf(fmaxf(bits_to_float(v.x), bits_to_float(v.y)),
+                     fmaxf(bits_to_float(v.z), bits_to_float(v.w)));
     }
     DEVICE static float load(const void* p) { return *(const float*)p; }
     DEVICE static void store(void* p, float x) { *(float*)p = x; }

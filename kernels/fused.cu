@@ -44,9 +44,13 @@ typedef ICPO_ELEMENT Element;
 static const u32 CLUSTER = ICPO_CLUSTER;
 static const u32 HOLDERS = ICPO_THREADS;
 static const u32 WARPS = HOLDERS / 32;
-static const u32 HELD = ICPO_HELD;
-static const u32 SLOTS = ICPO_SLOTS;
-static const u32 SLOT_BYTES = HOLDERS * 16;
+// A slot of the ring gives each holder two vectors, so that waiting for it, freeing it and looking
+// for a new maximum are shared by both.
+static const u32 TOGETHER = 2;
+static const u32 SLOT_VECTORS = HOLDERS * TOGETHER;
+static const u32 SLOTS = ICPO_SLOTS / TOGETHER;
+static const u32 CHUNKS = (ICPO_HELD + TOGETHER - 1) / TOGETHER;
+static const u32 HELD = CHUNKS * TOGETHER;
 
 // What a warp of holders tells the directors.
 struct alignas(16) Message {
@@ -65,7 +69,7 @@ struct Orders {
 };
 
 struct Shared {
-    u8 ring[SLOTS][SLOT_BYTES];
+    uint4 ring[SLOTS][SLOT_VECTORS];
     u64 full[SLOTS];   // the copy engine has filled a slot
     u64 empty[SLOTS];  // all warps have emptied it
     // All messages of a row are here. Rows take turns between two: a fast CTA may send those of the
@@ -108,7 +112,7 @@ DEVICE Slice slice_of(u32 vocabulary) {
     slice.first = cluster_rank() * share;
     const u32 left = slice.first < all ? all - slice.first : 0;
     slice.vectors = left < share ? left : share;
-    slice.chunks = (slice.vectors + HOLDERS - 1) / HOLDERS;
+    slice.chunks = (slice.vectors + SLOT_VECTORS - 1) / SLOT_VECTORS;
     return slice;
 }
 
@@ -126,10 +130,10 @@ struct Loader {
     }
     DEVICE void load(const FusedArguments& a, Shared* shared, const Slice& slice, bool leader) {
         if (leader) {
-            const u32 left = slice.vectors - chunk * HOLDERS;
-            const u32 bytes = (left < HOLDERS ? left : HOLDERS) * 16;
+            const u32 left = slice.vectors - chunk * SLOT_VECTORS;
+            const u32 bytes = (left < SLOT_VECTORS ? left : SLOT_VECTORS) * 16;
             const u8* const from = a.logits.row<Element>(row) +
-                                   ((u64)slice.first + (u64)chunk * HOLDERS) * 16;
+                                   ((u64)slice.first + (u64)chunk * SLOT_VECTORS) * 16;
             barrier_arrive_expecting(&shared->full[slot], bytes);
             bulk_load(shared->ring[slot], from, bytes, &shared->full[slot]);
         }
@@ -228,6 +232,41 @@ DEVICE void write_zeros(u8* to, const Slice& slice, u32 holder) {
     }
 }
 
+// Adds the vectors of a chunk, but not the one around the selected token.
+DEVICE void add_chunk(Sums& sums, const uint4* vectors, u32 chunk, const Slice& slice, u32 holder,
+                      u32 label_vector, float c) {
+    bool adds[TOGETHER];
+    float greatest = -infinity();
+    UNROLL for (u32 i = 0; i < TOGETHER; i++) {
+        const u32 v = (chunk * TOGETHER + i) * HOLDERS + holder;
+        adds[i] = v < slice.vectors && v != label_vector;
+        if (adds[i]) greatest = fmaxf(greatest, Element::greatest(vectors[i]));
+    }
+    make_room(sums, greatest, c);
+    UNROLL for (u32 i = 0; i < TOGETHER; i++) {
+        if (adds[i]) {
+            float x[Element::COUNT];
+            Element::unpack(vectors[i], x);
+            add<Element::COUNT>(sums, x, c);
+        }
+    }
+}
+
+// Adds the vector around the selected token without it, and gives its logit. Done once a row, by one
+// thread, so that the loop over all vectors need not carry it.
+DEVICE float add_around_label(Sums& sums, const uint4* held, u32 index, u32 place, float c) {
+    uint4 bits = held[0];
+    UNROLL for (u32 i = 1; i < HELD; i++) {
+        if (i == index) bits = held[i];
+    }
+    float x[Element::COUNT];
+    Element::unpack(bits, x);
+    make_room(sums, Element::greatest(bits), c);
+    const float label = take_out<Element>(x, place);
+    add<Element::COUNT>(sums, x, c);
+    return label;
+}
+
 template <bool ENTROPY>
 DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u32 holder) {
     const u32 lane = holder % 32, warp = holder / 32;
@@ -251,12 +290,12 @@ DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u3
             uint4 held[HELD];
             Sums sums = no_sums();
             float label = -infinity();
-            UNROLL for (u32 chunk = 0; chunk < HELD; chunk++) {
+            UNROLL for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
                 if (chunk < slice.chunks) {
-                    const u32 v = chunk * HOLDERS + holder;
                     barrier_wait(&shared->full[slot], slot_parity);
-                    if (v < slice.vectors) {
-                        held[chunk] = *(const uint4*)(shared->ring[slot] + holder * 16);
+                    // Beyond the end of the slice there is something left from another row.
+                    UNROLL for (u32 i = 0; i < TOGETHER; i++) {
+                        held[chunk * TOGETHER + i] = shared->ring[slot][i * HOLDERS + holder];
                     }
                     sync_warp();
                     if (lane == 0) barrier_arrive(&shared->empty[slot]);
@@ -264,14 +303,11 @@ DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u3
                         slot = 0;
                         slot_parity ^= 1;
                     }
-                    if (v < slice.vectors) {
-                        float x[Element::COUNT];
-                        Element::unpack(held[chunk], x);
-                        const float greatest = Element::greatest(held[chunk], x);
-                        if (v == label_vector) label = take_out<Element>(x, place);
-                        add<Element::COUNT>(sums, x, greatest, c);
-                    }
+                    add_chunk(sums, held + chunk * TOGETHER, chunk, slice, holder, label_vector, c);
                 }
+            }
+            if (label_vector < slice.vectors && label_vector % HOLDERS == holder) {
+                label = add_around_label(sums, held, label_vector / HOLDERS, place, c);
             }
             const State state = across_lanes(state_of(sums));
             UNROLL for (int step = 16; step; step >>= 1) {
@@ -292,11 +328,11 @@ DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u3
             const RowGradient gradient = shared->orders.gradient;
             if (!shared->orders.leave) {
                 u8* const to = a.dlogits.row<Element>(row) + (u64)slice.first * 16;
-                UNROLL for (u32 chunk = 0; chunk < HELD; chunk++) {
-                    const u32 v = chunk * HOLDERS + holder;
+                UNROLL for (u32 i = 0; i < HELD; i++) {
+                    const u32 v = i * HOLDERS + holder;
                     if (v < slice.vectors) {
                         float x[Element::COUNT];
-                        Element::unpack(held[chunk], x);
+                        Element::unpack(held[i], x);
                         to_gradient<Element::COUNT, ENTROPY>(x, c, gradient);
                         store_16(to + (u64)v * 16, Element::pack(x));
                     }

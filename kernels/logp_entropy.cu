@@ -47,9 +47,8 @@ DEVICE void add_vector(Sums& sums, u32& above, uint4 bits, bool selected, u32 pl
                        float c) {
     float x[Element::COUNT];
     Element::unpack(bits, x);
-    const float greatest = Element::greatest(bits, x);
     if (selected) take_out<Element>(x, place);
-    add<Element::COUNT>(sums, x, greatest, c);
+    add<Element::COUNT>(sums, x, c);
     UNROLL for (int i = 0; i < Element::COUNT; i++) above += x[i] > label ? 1u : 0u;
 }
 
@@ -82,6 +81,11 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
             UNROLL for (u32 i = 0; i < AHEAD; i++) {
                 bits[i] = load_16(body + (u64)(v + i * PASS_THREADS) * 16);
             }
+            float greatest = Element::greatest(bits[0]);
+            UNROLL for (u32 i = 1; i < AHEAD; i++) {
+                greatest = fmaxf(greatest, Element::greatest(bits[i]));
+            }
+            make_room(sums, greatest, c);
             UNROLL for (u32 i = 0; i < AHEAD; i++) {
                 const bool holds = v + i * PASS_THREADS == label_vector;
                 add_vector<Element>(sums, above, bits[i], holds, place, label, c);
@@ -89,6 +93,7 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
         }
         for (; v < layout.vectors; v += PASS_THREADS) {
             const uint4 bits = load_16(body + (u64)v * 16);
+            make_room(sums, Element::greatest(bits), c);
             add_vector<Element>(sums, above, bits, v == label_vector, place, label, c);
         }
         // At most seven elements on either side of the vectors: a thread each.
@@ -97,10 +102,10 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
             const u32 i = threadIdx.x < layout.head ? threadIdx.x
                                                     : layout.tail + threadIdx.x - layout.head;
             float x = Element::load(logits + (u64)i * Element::SIZE);
-            const float greatest = x;
+            make_room(sums, x, c);
             above += x > label ? 1u : 0u;
             if (here && i == (u32)selected) x = -infinity();
-            add<1>(sums, &x, greatest, c);
+            add<1>(sums, &x, c);
         }
         State state = across_lanes(state_of(sums));
         UNROLL for (int step = 16; step; step >>= 1) above += shuffle_xor(above, step);

@@ -26,16 +26,20 @@ struct Sums {
 
 DEVICE Sums no_sums() { return Sums{NOTHING, 0.f, 0.f}; }
 
-// Adds COUNT logits, the greatest of which is (at most) `greatest`.
-template <int COUNT> DEVICE void add(Sums& sums, const float* x, float greatest, float c) {
+// Makes room for logits of which the greatest is `greatest`. Seldom does anything: a reference that
+// is exceeded by 8 makes terms of 2^8, which are no danger to a float.
+DEVICE void make_room(Sums& sums, float greatest, float c) {
     const float top = greatest * c;
-    // Seldom: 2^8 times the number of terms is no danger to a float.
     if (top > sums.reference + 8.f) {
         const float shift = fmaxf(sums.reference - top, -1000.f), factor = exp2_fast(shift);
         sums.weighted = factor * fmaf(sums.rest, shift, sums.weighted);
         sums.rest *= factor;
         sums.reference = top;
     }
+}
+
+// Adds logits that there is room for.
+template <int COUNT> DEVICE void add(Sums& sums, const float* x, float c) {
     UNROLL for (int i = 0; i < COUNT; i++) {
         const float t = max_or_nan(fmaf(x[i], c, -sums.reference), FLOOR);
         const float e = exp2_fast(t);
