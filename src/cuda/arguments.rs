@@ -17,6 +17,9 @@ macro_rules! arguments {
             pub(crate) struct $name { $(pub $field: $type),* }
             const _: () = assert!(size_of::<$name>() == $size && align_of::<$name>() == 8);
         )*
+
+        #[cfg(test)]
+        const SIZES: &[(&str, usize)] = &[$((stringify!($name), $size)),*];
     };
 }
 
@@ -100,6 +103,103 @@ impl From<&LossConfig> for LossSettings {
             },
             off_clip: config.off_clip.into(),
             unused: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::Unit;
+    use crate::cuda::plan::FusedPlan;
+    use crate::cuda::view::Element;
+
+    fn sources() -> Vec<&'static str> {
+        let plan =
+            FusedPlan { cluster: 1, threads: 224, held: 1, slots: 4, blocks_a_multiprocessor: 2 };
+        let units = Unit::COMMON.into_iter().chain([Unit::Fused(plan, Element::Bf16)]);
+        let headers = Unit::Scale.headers().iter().map(|(_, text)| *text);
+        units.map(|unit| unit.source().1).chain(headers).collect()
+    }
+
+    #[test]
+    fn kernels_check_the_same_sizes() {
+        let mut stated = Vec::new();
+        for text in sources() {
+            for check in text.split("static_assert(sizeof(").skip(1) {
+                // Name) == 80, "...");
+                let check = check.split(';').next().unwrap_or_default();
+                let Some((name, rest)) = check.split_once(") == ") else { continue };
+                stated.push((name, rest.split(',').next().and_then(|size| size.parse().ok())));
+            }
+        }
+        let arguments = SIZES.iter().filter(|(name, _)| name.ends_with("Arguments"));
+        for &(name, size) in arguments {
+            assert!(stated.contains(&(name, Some(size))), "{name}: {stated:?}");
+        }
+        for (name, size) in stated {
+            assert!(SIZES.iter().any(|&(twin, of)| twin == name && Some(of) == size), "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_stand_in_the_order_of_the_kernels() {
+        // Of each struct, the names that the source declares, in order.
+        for text in sources() {
+            for (name, twin) in [
+                ("RowStatesArguments", format!("{:?}", RowStatesArguments::default())),
+                ("FinishRowsArguments", format!("{:?}", FinishRowsArguments::default())),
+                ("RowGradientsArguments", format!("{:?}", RowGradientsArguments::default())),
+                ("GradientArguments", format!("{:?}", GradientArguments::default())),
+                ("PolicyLossArguments", format!("{:?}", PolicyLossArguments::default())),
+                ("AddSumsArguments", format!("{:?}", AddSumsArguments::default())),
+                ("FusedArguments", format!("{:?}", FusedArguments::default())),
+                ("AdvantageArguments", format!("{:?}", AdvantageArguments::default())),
+                ("ScaleArguments", format!("{:?}", ScaleArguments::default())),
+                ("TokenInputs", format!("{:?}", TokenInputs::default())),
+                ("LossSettings", format!("{:?}", LossSettings::default())),
+            ] {
+                let Some(body) = text.split(&format!("struct {name} {{")).nth(1) else { continue };
+                let body = body.split("};").next().unwrap_or_default();
+                let declared: Vec<&str> = body
+                    .lines()
+                    .filter_map(|line| line.split_once(';')?.0.split_whitespace().last())
+                    .map(|field| field.trim_start_matches('*'))
+                    .collect();
+                let mut rest = twin.as_str();
+                for field in &declared {
+                    let Some((_, after)) = rest.split_once(&format!(" {field}: ")) else {
+                        unreachable!("{name}: {field} is not there, or not in order: {twin}");
+                    };
+                    rest = after;
+                }
+                assert!(declared.len() > 2, "{name}: {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn choices_have_the_numbers_of_the_kernels() {
+        let numbered = |name: &str| {
+            let text = sources().concat();
+            let after = text.split(&format!("{name} = ")).nth(1)?.to_string();
+            after.split([',', ' ', '}']).next()?.parse::<u32>().ok()
+        };
+        let settings = |off_ratio, kl| {
+            LossSettings::from(&LossConfig { off_ratio, kl, ..LossConfig::default() })
+        };
+        for (name, choice) in [
+            ("OFF_BEHAVIOR", OffRatio::Behavior),
+            ("OFF_POLICY", OffRatio::Policy),
+            ("OFF_UNSHAPED", OffRatio::None),
+        ] {
+            assert_eq!(Some(settings(choice, Kl::None).off_ratio), numbered(name), "{name}");
+        }
+        for (name, choice) in
+            [("KL_NONE", Kl::None), ("KL_1", Kl::K1), ("KL_2", Kl::K2), ("KL_3", Kl::K3)]
+        {
+            let off_ratio = OffRatio::Behavior;
+            assert_eq!(Some(settings(off_ratio, choice).kl), numbered(name), "{name}");
         }
     }
 }

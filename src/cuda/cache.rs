@@ -11,22 +11,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::image::Image;
 
-/// Reads an image, unless a driver of this version could not load it.
+/// Reads an image that a driver of this version may load; None if there is no such file.
 ///
 /// # Errors
-/// Why not, as half a sentence.
-pub fn read(file: &Path, driver: (u32, u32)) -> Result<Image, String> {
-    let bytes = fs::read(file).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_string(),
-        _ => error.to_string(),
-    })?;
+/// Why it can not be used, as half a sentence.
+pub fn read(file: &Path, driver: (u32, u32)) -> Result<Option<Image>, String> {
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
     let image = Image::unsealed(bytes).ok_or("damaged")?;
     let (major, minor) = image.toolkit;
     if major > driver.0 {
-        let (of, version) = (driver.0, driver.1);
+        let (of, version) = driver;
         return Err(format!("made by CUDA {major}.{minor}, and the driver's is {of}.{version}"));
     }
-    Ok(image)
+    Ok(Some(image))
 }
 
 /// Writes an image into a folder, over whatever is there under its name.
@@ -95,9 +96,9 @@ mod tests {
     fn what_is_written_is_read() -> Outcome {
         let folder = Folder::new("kept");
         let (below, image) = (folder.0.join("a/b"), image(7, 100_000));
-        assert_eq!(read(&below.join(NAME), (13, 0)), Err("no such file".into()));
+        assert_eq!(read(&below.join(NAME), (13, 0)), Ok(None));
         write(&below, NAME, &image)?;
-        assert_eq!(read(&below.join(NAME), (13, 0)), Ok(image));
+        assert_eq!(read(&below.join(NAME), (13, 0)), Ok(Some(image)));
         Ok(())
     }
 
@@ -107,7 +108,7 @@ mod tests {
         write(&folder.0, NAME, &image(1, 10))?;
         let older = read(&folder.0.join(NAME), (12, 9)).err().unwrap_or_default();
         assert!(older.contains("13.0") && older.contains("12.9"), "{older}");
-        assert!(read(&folder.0.join(NAME), (14, 0)).is_ok());
+        assert_eq!(read(&folder.0.join(NAME), (14, 0)), Ok(Some(image(1, 10))));
         Ok(())
     }
 
@@ -123,7 +124,7 @@ mod tests {
             fs::write(&file, damage)?;
             assert_eq!(read(&file, (13, 0)), Err("damaged".into()));
             write(&folder.0, NAME, &image)?;
-            assert_eq!(read(&file, (13, 0)), Ok(image.clone()));
+            assert_eq!(read(&file, (13, 0)), Ok(Some(image.clone())));
         }
         Ok(())
     }
@@ -143,7 +144,7 @@ mod tests {
                 });
             }
             for _ in 0..200 {
-                assert!(read(&file, (13, 0)).is_ok());
+                assert!(matches!(read(&file, (13, 0)), Ok(Some(_))));
             }
         });
         // No drafts stay behind.

@@ -359,13 +359,21 @@ fn words(ask: Words, code: c_int) -> String {
     }
 }
 
+/// What an error says, and its cause, where loaders put the words that help.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 fn open() -> Result<Library, CudaError> {
     let mut tried = Vec::new();
     for name in NAMES {
         // SAFETY: the driver's library is made to be opened by any program.
         match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
-            Err(error) => tried.push(error.to_string()),
+            Err(error) => tried.push(with_cause(&error)),
         }
     }
     Err(CudaError::NoLibrary { tried: tried.join("; ") })

@@ -39,7 +39,7 @@ pub fn obstacle(
 ) -> Result<Option<String>> {
     let given = logits.logits("logits")?;
     let target = Logits { rows: dlogits.logits_out("dlogits", logits)?, ..given };
-    let plan = match planned(stream, &given, &target) {
+    let plan = match planned(stream, &given, &target, None) {
         Ok(plan) => plan,
         Err(reason) => return Ok(Some(reason)),
     };
@@ -54,7 +54,8 @@ pub fn obstacle(
 }
 
 /// The loss of rows of logits, whose gradient goes over the logits or beside them. The sums of the
-/// loss follow from the log-probs, by [`policy_loss`](super::policy_loss::policy_loss).
+/// loss follow from the log-probs, by [`policy_loss`](super::policy_loss::policy_loss). `chosen`
+/// stands for the plan that the vocabulary and the device ask for.
 ///
 /// # Errors
 /// If the kernel does not take the logits, arrays do not fit each other, or the device refuses.
@@ -69,13 +70,14 @@ pub fn fused(
     config: &LossConfig,
     outputs: &FusedOutputs<'_>,
     leave_unsound: bool,
+    chosen: Option<FusedPlan>,
 ) -> Result<()> {
     let given = logits.logits("logits")?;
     let rows = given.count as usize;
     dlogits.check_same_or_apart("dlogits", logits)?;
     batch.check_apart("dlogits", dlogits)?;
     let target = Logits { rows: dlogits.logits_out("dlogits", logits)?, ..given };
-    let plan = planned(stream, &given, &target).map_err(|reason| Error::Shape {
+    let plan = planned(stream, &given, &target, chosen).map_err(|reason| Error::Shape {
         argument: "logits",
         expected: "logits that the row-resident kernel takes".into(),
         got: format!("shape {:?}: {reason}", logits.shape()),
@@ -109,9 +111,14 @@ fn planned(
     stream: &Stream,
     logits: &Logits,
     dlogits: &Logits,
+    chosen: Option<FusedPlan>,
 ) -> std::result::Result<FusedPlan, String> {
     let limits = stream.device.properties.limits;
-    let plan = plan(logits.columns.into(), logits.element, limits)?;
+    let (vocabulary, element) = (logits.columns.into(), logits.element);
+    let plan = match chosen {
+        Some(chosen) => chosen.check(vocabulary, element, limits)?,
+        None => plan(vocabulary, element, limits)?,
+    };
     for (name, rows) in [("logits", logits.rows), ("dlogits", dlogits.rows)] {
         let bytes = |stride: i64| stride.unsigned_abs() * logits.element.size();
         let places = [rows.base, bytes(rows.outer_stride), bytes(rows.inner_stride)];

@@ -132,16 +132,16 @@ fn load(device: &Device, driver: &Driver, unit: Unit) -> Result<Loaded, CudaErro
     let architecture = device.architecture()?;
     let places = places();
     let name = unit.image_name(architecture);
-    let mut passed_over = Vec::new();
+    let (mut passed_over, mut absent) = (Vec::new(), Vec::new());
     for (prebuilt, file) in places.files(&name) {
-        let module = cache::read(&file, driver.version())
-            .and_then(|image| driver.load(&image.code).map_err(|error| error.to_string()));
-        match module {
-            Ok(module) => {
+        let load = |image: Image| driver.load(&image.code).map_err(|error| error.to_string());
+        match cache::read(&file, driver.version()).and_then(|image| image.map(load).transpose()) {
+            Ok(Some(module)) => {
                 let kernels = ready(device, driver, module, unit)?;
                 let origin = if prebuilt { Origin::Prebuilt(file) } else { Origin::Cached(file) };
                 return Ok(Loaded { kernels, origin, passed_over });
             }
+            Ok(None) => absent.push(format!("{}: no such file", file.display())),
             Err(why) => passed_over.push(format!("{}: {why}", file.display())),
         }
     }
@@ -151,7 +151,7 @@ fn load(device: &Device, driver: &Driver, unit: Unit) -> Result<Loaded, CudaErro
             return Err(CudaError::NoImage {
                 unit: unit.name(),
                 arch: architecture.name(),
-                passed_over: passed_over.join("; "),
+                passed_over: [passed_over, absent].concat().join("; "),
                 compiler: tried,
             });
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
+use super::driver::with_cause;
 use super::error::CudaError;
 use super::image::Image;
 
@@ -117,8 +118,8 @@ impl Nvrtc {
 
     fn open_file(file: &Path, driver: Option<(u32, u32)>) -> Result<Self, String> {
         // SAFETY: NVRTC is made to be opened by any program.
-        let library = unsafe { Library::new(file) }.map_err(|error| error.to_string())?;
-        let functions = Functions::find(&library).map_err(|error| error.to_string())?;
+        let library = unsafe { Library::new(file) }.map_err(|error| with_cause(&error))?;
+        let functions = Functions::find(&library).map_err(|error| with_cause(&error))?;
         // A library that may have started threads is not closed again.
         std::mem::forget(library);
         let (mut major, mut minor) = (0, 0);

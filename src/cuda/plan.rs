@@ -105,6 +105,41 @@ fn fit(vectors: u64, cluster: u32, cut: &Cut, limits: Limits) -> Option<FusedPla
 }
 
 impl FusedPlan {
+    /// The plan for rows of this many elements where this one was asked for, to compare plans.
+    ///
+    /// # Errors
+    /// If it does not hold such a row, or the device is too small for it; the reason.
+    pub fn check(
+        self,
+        vocabulary: u64,
+        element: Element,
+        limits: Limits,
+    ) -> std::result::Result<Self, String> {
+        let fitting = plan(vocabulary, element, limits)?; // whether any plan takes the row
+        let [cluster, threads, held, slots, blocks] =
+            [self.cluster, self.threads, self.held, self.slots, self.blocks_a_multiprocessor]
+                .map(u64::from);
+        let sizes = CLUSTERS.contains(&self.cluster)
+            && threads > 0
+            && threads % 32 == 0
+            && threads + u64::from(DIRECTORS) <= 1024
+            && (1..=64).contains(&held)
+            && (4..=1024).contains(&slots)
+            && (1..=32).contains(&blocks);
+        if !sizes {
+            return Err(format!("{self:?} is no plan; {fitting:?} is one"));
+        }
+        let vectors = vocabulary.saturating_mul(element.size()) / VECTOR;
+        if vectors > cluster * threads * held {
+            return Err(format!("a row has {vectors} vectors, and {self:?} holds fewer"));
+        }
+        let (shared, most) = (slots * threads * VECTOR, u64::from(limits.shared_a_block));
+        if shared > most || u64::from(self.shared()) > most {
+            return Err(format!("{self:?} needs more than the {most} bytes of shared memory"));
+        }
+        Ok(self)
+    }
+
     /// Threads of a block.
     pub fn block(&self) -> u32 {
         self.threads + DIRECTORS
@@ -116,5 +151,110 @@ impl FusedPlan {
         let barriers = (128 + (2 * self.slots + 3) * 8).next_multiple_of(16);
         let messages = 2 * self.cluster * (self.threads / 32) * 32;
         self.slots * self.threads * 16 + barriers + messages + 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sources::Architecture;
+    use super::*;
+
+    /// Vocabularies of every kind: tiny, of models, at the edges of clusters, odd.
+    fn vocabularies() -> impl Iterator<Item = u64> {
+        let models = [32_000, 49_152, 50_257, 128_256, 129_280, 151_936, 152_064, 262_144];
+        let edges = [4_928, 9_600].into_iter().flat_map(|capacity| {
+            CLUSTERS.into_iter().flat_map(move |cluster| {
+                let vectors = capacity * u64::from(cluster);
+                [vectors - 1, vectors, vectors + 1].into_iter().flat_map(|v| [4 * v, 8 * v])
+            })
+        });
+        (2..300).chain((300..262_144).step_by(997)).chain(models).chain(edges)
+    }
+
+    fn cases() -> impl Iterator<Item = (u64, Element, Architecture)> {
+        vocabularies().flat_map(|vocabulary| {
+            Element::ALL.into_iter().flat_map(move |element| {
+                Architecture::ALL.map(|architecture| (vocabulary, element, architecture))
+            })
+        })
+    }
+
+    #[test]
+    fn plans_hold_the_row_and_fit_the_device() {
+        for (vocabulary, element, architecture) in cases() {
+            let limits = architecture.limits();
+            let Ok(plan) = plan(vocabulary, element, limits) else { continue };
+            let case = format!("{vocabulary} {element:?} {architecture:?} {plan:?}");
+            let vectors = vocabulary * element.size() / VECTOR;
+            let share = vectors.div_ceil(plan.cluster.into());
+            let threads = u64::from(plan.threads);
+            assert!(share <= threads * u64::from(plan.held), "too few registers: {case}");
+            assert!(share > threads * u64::from(plan.held - 1), "idle registers: {case}");
+            assert!(plan.shared() <= limits.shared_a_block, "{case}");
+            let together = plan.blocks_a_multiprocessor * (plan.shared() + RESERVED);
+            assert!(together <= limits.shared_a_multiprocessor, "{case}");
+            let more = FusedPlan { slots: plan.slots + 1, ..plan };
+            let together = plan.blocks_a_multiprocessor * (more.shared() + RESERVED);
+            let fits = more.shared() <= limits.shared_a_block
+                && together <= limits.shared_a_multiprocessor;
+            assert!(SLOTS.contains(&plan.slots) && (plan.slots == 31 || !fits), "{case}");
+        }
+    }
+
+    #[test]
+    fn rows_without_a_plan_are_misaligned_too_long_or_without_clusters() {
+        for (vocabulary, element, architecture) in cases() {
+            let bytes = vocabulary * element.size();
+            let reason = plan(vocabulary, element, architecture.limits()).err();
+            let expected = if architecture == Architecture::Sm80 {
+                Some("no thread block clusters")
+            } else if bytes % VECTOR != 0 {
+                Some("no multiple of 16")
+            } else if bytes > 8 * 480 * 20 * VECTOR {
+                Some("registers hold at most")
+            } else {
+                None
+            };
+            let case = format!("{vocabulary} {element:?} {architecture:?}: {reason:?}");
+            assert_eq!(reason.is_some(), expected.is_some(), "{case}");
+            assert!(reason.unwrap_or_default().contains(expected.unwrap_or_default()), "{case}");
+        }
+    }
+
+    #[test]
+    fn preferred_cuts_and_small_clusters_come_first() {
+        use Element::{Bf16, F32};
+        let sizes = |vocabulary, element| {
+            plan(vocabulary, element, Architecture::Sm90.limits())
+                .map(|plan| (plan.cluster, plan.threads, plan.held))
+        };
+        // Capacities in vectors: 224 * 22 = 4,928 of a block that shares its multiprocessor, and
+        // 480 * 20 = 9,600 of one that does not.
+        assert_eq!(sizes(8, Bf16), Ok((1, 224, 1)));
+        assert_eq!(sizes(32_000, Bf16), Ok((1, 224, 18)));
+        assert_eq!(sizes(49_152, Bf16), Ok((2, 224, 14)));
+        assert_eq!(sizes(128_256, Bf16), Ok((4, 224, 18)));
+        assert_eq!(sizes(151_936, Bf16), Ok((4, 224, 22)));
+        assert_eq!(sizes(262_144, Bf16), Ok((8, 224, 19)));
+        assert_eq!(sizes(151_936, F32), Ok((8, 224, 22)));
+        assert_eq!(sizes(262_144, F32), Ok((8, 480, 18)));
+    }
+
+    #[test]
+    fn devices_with_little_shared_memory_get_a_reason() {
+        let limits = Limits { shared_a_block: 8_192, ..Architecture::Sm90.limits() };
+        let reason = plan(151_936, Element::Bf16, limits).err().unwrap_or_default();
+        assert!(reason.contains("8192 bytes of shared memory"), "{reason}");
+        let none = Limits { shared_a_multiprocessor: 0, ..limits };
+        assert!(plan(151_936, Element::Bf16, none).is_err());
+    }
+
+    #[test]
+    fn absurd_vocabularies_are_refused() {
+        for vocabulary in [0, u64::MAX, u64::MAX / 2, 1 << 40] {
+            for element in Element::ALL {
+                assert!(plan(vocabulary, element, Architecture::Sm90.limits()).is_err());
+            }
+        }
     }
 }
