@@ -314,6 +314,7 @@ class CudaStream:
         entropy: TensorView,  # (N,) float32, written
         status: TensorView,  # (N,) uint8, written
         leave_unsound: bool,
+        plan: Mapping[str, int] | None = None,  # as of cuda_plan, which is asked otherwise
     ) -> None: ...
     def fused_obstacle(self, logits: TensorView, dlogits: TensorView) -> str | None: ...
     def group_advantages(

@@ -286,7 +286,7 @@ impl CudaStream {
     }
 
     /// The loss of rows of logits, whose gradient goes over the logits or beside them.
-    #[pyo3(signature = (batch, logits, dlogits, ids, scales, config, *, logp, entropy, status, leave_unsound))]
+    #[pyo3(signature = (batch, logits, dlogits, ids, scales, config, *, logp, entropy, status, leave_unsound, plan=None))]
     #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one kernel")]
     fn fused(
         &self,
@@ -301,7 +301,9 @@ impl CudaStream {
         entropy: View<'_>,
         status: View<'_>,
         leave_unsound: bool,
+        plan: Option<PyFusedPlan>,
     ) -> PyResult<()> {
+        let chosen = plan.map(FusedPlan::from);
         let (batch, logits, dlogits) = (batch.views(), &*logits, &*dlogits);
         let (ids, scales) = (&*ids, scales.arg());
         let (logp, entropy, status) = (&*logp, &*entropy, &*status);
@@ -321,6 +323,7 @@ impl CudaStream {
                 &config.get()?,
                 &outputs,
                 leave_unsound,
+                chosen,
             )?)
         })
     }
@@ -387,6 +390,24 @@ fn element(dtype: &str) -> Result<Element, Failure> {
         let expected = "bfloat16, float16 or float32".to_string();
         Error::DType { argument: "dtype", expected, got: dtype.to_string() }.into()
     })
+}
+
+/// A plan as Python gives it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct PyFusedPlan {
+    cluster: u32,
+    threads: u32,
+    held: u32,
+    slots: u32,
+    blocks_a_multiprocessor: u32,
+}
+
+impl From<PyFusedPlan> for FusedPlan {
+    fn from(plan: PyFusedPlan) -> Self {
+        let PyFusedPlan { cluster, threads, held, slots, blocks_a_multiprocessor } = plan;
+        Self { cluster, threads, held, slots, blocks_a_multiprocessor }
+    }
 }
 
 /// A plan as Python gets it.
