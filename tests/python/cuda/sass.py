@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: On these targets an instruction is 16 bytes long.
 INSTRUCTION_BYTES = 16
@@ -106,16 +107,30 @@ def disassemble(cubin: bytes) -> dict[str, Function]:
         file.flush()
         text = subprocess.check_output([program, "--emit-json", file.name])
     _, functions = json.loads(text)
-    return {f["function-name"]: function(f) for f in functions}
+    return {kernel.name: kernel for kernel in map(as_function, whole(functions))}
 
 
-def function(described: dict[str, object]) -> Function:
-    """A function as the program describes it."""
-    lines = described["sass-instructions"]
-    assert isinstance(lines, list)
+def whole(functions: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Kernels with the subroutines behind them (a 64-bit division is one), which some versions of
+    the program list by themselves."""
+    kernel: dict[str, Any] | None = None
+    for function in functions:
+        if kernel is not None and function["start"] > 0:
+            kernel["sass-instructions"] += function["sass-instructions"]
+            continue
+        if kernel is not None:
+            yield kernel
+        kernel = function
+    if kernel is not None:
+        yield kernel
+
+
+def as_function(described: dict[str, Any]) -> Function:
+    """A kernel as the program describes it."""
     code = tuple(
         Instruction(line["opcode"], line.get("operands", ""), line.get("predicate", ""))
-        for line in lines
+        for line in described["sass-instructions"]
     )
-    assert described["length"] == len(code) * INSTRUCTION_BYTES
-    return Function(str(described["function-name"]), code)
+    name, length = described["function-name"], described["length"]
+    assert length == len(code) * INSTRUCTION_BYTES, f"{name}: {length} bytes, {len(code)} lines"
+    return Function(name, code)

@@ -27,119 +27,93 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import nvrtc
 import pytest
 import sass
 
-KERNELS = Path(__file__).parents[3] / "kernels"
+from icpo import _core, cuda
+from icpo.errors import CudaError
+
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
+#: By the names that kernels have at their end.
 SIZES = {"bf16": 2, "f16": 2, "f32": 4}
+NAMES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 REGISTERS_PER_SM = 65_536
 REGISTERS_OF_PLANS = 128
 
+
+def missing() -> str | None:
+    """What these tests need and is not there."""
+    cuda.require()
+    try:
+        _core.cuda_compile("empty.cu", {"empty.cu": ""}, ["--gpu-architecture=sm_90"])
+    except CudaError as error:
+        return str(error)
+    return None if sass.disassembler() else "nvidia-cuda-nvdisasm is not installed"
+
+
 # CI installs both, so there their absence is a failure and not a reason to skip.
-if not os.environ.get("CI"):
-    if nvrtc.library() is None:
-        pytest.skip("torch brought no NVRTC", allow_module_level=True)
-    if sass.disassembler() is None:
-        pytest.skip("nvidia-cuda-nvdisasm is not installed", allow_module_level=True)
+if not os.environ.get("CI") and (reason := missing()):
+    pytest.skip(reason, allow_module_level=True)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A source, its macros, and the names under which reports show it."""
+    """What is compiled by itself: the package's own source and options."""
 
-    source: str
-    macros: tuple[str, ...] = ()
+    main: str
+    options: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return "-".join([self.source.removesuffix(".cu"), *self.macros])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the row-resident kernel holds rows of a vocabulary on a target."""
-
-    dtype: str
-    cluster: int
-    threads: int
-    held: int
-    slots: int
-    blocks: int
-    shared: int
-
-    @property
-    def unit(self) -> Unit:
-        figures = {
-            "ELEMENT": self.dtype.upper(),
-            "CLUSTER": self.cluster,
-            "THREADS": self.threads,
-            "HELD": self.held,
-            "SLOTS": self.slots,
-            "BLOCKS_PER_SM": self.blocks,
-            "SHARED": self.shared,
-        }
-        return Unit("fused.cu", tuple(f"ICPO_{name}={value}" for name, value in figures.items()))
+    def macro(self, name: str) -> int:
+        """A number that the options define."""
+        (value,) = (o.partition("=")[2] for o in self.options if o.startswith(f"-DICPO_{name}="))
+        return int(value)
 
 
-#: Shared memory of an SM and of a block, in bytes, where there are clusters.
-SHARED = {
-    "sm_90": (233_472, 232_448),
-    "sm_100": (233_472, 232_448),
-    "sm_120": (102_400, 101_376),
-}
+@functools.cache
+def units(target: str, *row: object) -> dict[str, Unit]:
+    """By their main source: those that depend on nothing else, or those for a kind of row."""
+    return {
+        main: Unit(main, tuple(options)) for main, _, options, _ in _core.cuda_units(target, *row)
+    }
 
 
-def plan_of(vocabulary: int, dtype: str, target: str) -> Plan:
-    """The first shape that fits, as src/cuda/plan.rs chooses it."""
-    per_sm, per_block = SHARED[target]
-    vectors = vocabulary * SIZES[dtype] // 16
-    for threads, most_held, blocks in ((224, 22, 2), (480, 20, 1)):
-        for cluster in (1, 2, 4, 8):
-            held = math.ceil(math.ceil(vectors / cluster) / threads)
-            if held <= most_held:
-                available = min(per_block, per_sm // blocks - 1024)
-
-                def needed(slots: int, cluster: int = cluster, threads: int = threads) -> int:
-                    barriers = 128 + math.ceil((2 * slots + 3) * 8 / 16) * 16
-                    exchange = 2 * cluster * (threads // 32) * 32 + 64
-                    return slots * threads * 16 + barriers + exchange
-
-                slots = max(n for n in range(1, 32) if needed(n) <= available)
-                return Plan(dtype, cluster, threads, held, slots, blocks, needed(slots))
-    raise AssertionError(f"no plan for {vocabulary} in {dtype}")
+@functools.cache
+def sources() -> dict[str, str]:
+    """All sources by name."""
+    found: dict[str, str] = {}
+    for *_, texts in _core.cuda_units("sm_90", 151_936, "bfloat16"):
+        found |= texts
+    return found
 
 
-#: Vocabularies of Qwen 2.5 and 3 (two paddings), Llama 3, Llama 2 and Mistral, Gemma.
+#: Vocabularies of Qwen 2.5 and 3 (two paddings), Llama 3, Llama 2 and Mistral, Gemma; and rows for
+#: which only the larger blocks suffice.
 ROWS = [
-    (151_936, "bf16"),
-    (152_064, "bf16"),
-    (128_256, "bf16"),
-    (32_000, "bf16"),
-    (262_144, "bf16"),
-    (151_936, "f16"),
-    (151_936, "f32"),
-    (262_144, "f32"),
+    (151_936, "bfloat16"),
+    (152_064, "bfloat16"),
+    (128_256, "bfloat16"),
+    (32_000, "bfloat16"),
+    (262_144, "bfloat16"),
+    (151_936, "float16"),
+    (151_936, "float32"),
+    (262_144, "float32"),
 ]
-PLAIN = [Unit(path.name) for path in sorted(KERNELS.glob("*.cu")) if path.name != "fused.cu"]
-PLANS = [(v, d, t) for t in SHARED for v, d in ROWS if (KERNELS / "fused.cu").exists()]
+PLAIN = ["logp_entropy.cu", "policy_loss.cu", "advantage.cu", "scale.cu"]
 
 
 @functools.cache
-def compiled(unit: Unit, target: str) -> nvrtc.Image:
-    """The unit with its resources in the log."""
-    headers = {path.name: path.read_text() for path in KERNELS.glob("*.cuh")}
-    options = [f"--gpu-architecture={target}", "--std=c++17", "-default-device"]
-    options += [f"-D{macro}" for macro in unit.macros]
-    source = (KERNELS / unit.source).read_text()
-    return nvrtc.compile_cubin(unit.source, source, headers, [*options, "--ptxas-options=-v"])
+def compiled(unit: Unit) -> tuple[bytes, str]:
+    """The image, and the log with the resources of its kernels."""
+    options = [*unit.options, "--ptxas-options=-v"]
+    return _core.cuda_compile(unit.main, sources(), options)
 
 
 @functools.cache
-def code(unit: Unit, target: str) -> dict[str, sass.Function]:
+def code(unit: Unit) -> dict[str, sass.Function]:
     """Its machine code."""
-    return sass.disassemble(compiled(unit, target).cubin)
+    image, _ = compiled(unit)
+    return sass.disassemble(image)
 
 
 @dataclass(frozen=True)
@@ -157,14 +131,14 @@ REPORT = re.compile(
 )
 
 
-def resources(unit: Unit, target: str) -> dict[str, Resources]:
+def resources(unit: Unit) -> dict[str, Resources]:
     """Of each kernel, from the log; none may be missing there."""
-    log = compiled(unit, target).log
+    _, log = compiled(unit)
     found = {
         name: Resources(int(registers), int(stack), int(stores) + int(loads))
         for name, stack, stores, loads, registers in REPORT.findall(log)
     }
-    assert found.keys() == code(unit, target).keys(), log
+    assert found.keys() == code(unit).keys(), log
     return found
 
 
@@ -183,23 +157,21 @@ BOUNDS = {
 DECLARED = re.compile(r"^KERNEL\((\w+), *\w+, *([^,]+), *([^)]+)\)", re.MULTILINE)
 
 targets = pytest.mark.parametrize("target", TARGETS)
-plain = pytest.mark.parametrize("unit", PLAIN, ids=str)
-plans = pytest.mark.parametrize(("vocabulary", "dtype", "target"), PLANS)
 
 
 def declared(unit: Unit) -> dict[str, tuple[int, int]]:
     """Threads and blocks an SM of each kernel that the source declares."""
-    found = DECLARED.findall((KERNELS / unit.source).read_text())
+    found = DECLARED.findall(sources()[unit.main])
     return {name: (int(threads), int(blocks)) for name, threads, blocks in found}
 
 
-def assert_stays_in_registers(unit: Unit, target: str) -> None:
+def assert_stays_in_registers(unit: Unit) -> None:
     """Nothing spilled, nothing in local memory."""
-    for name, used in resources(unit, target).items():
+    for name, used in resources(unit).items():
         assert used.spilled == 0, f"{name}: {used.spilled} bytes spilled"
         assert used.stack == 0, f"{name}: a stack of {used.stack} bytes"
         for operation in ("LDL", "STL"):
-            assert code(unit, target)[name].count(operation) == 0, f"{name}: {operation}"
+            assert code(unit)[name].count(operation) == 0, f"{name}: {operation}"
 
 
 def assert_fits(name: str, registers: int, threads: int, blocks: int) -> None:
@@ -208,9 +180,9 @@ def assert_fits(name: str, registers: int, threads: int, blocks: int) -> None:
     assert needed <= REGISTERS_PER_SM, f"{name}: {blocks} blocks need {needed} registers"
 
 
-def assert_no_atomics(unit: Unit, target: str) -> None:
+def assert_no_atomics(unit: Unit) -> None:
     """Sums are taken in a fixed order, so nothing adds to memory behind anybody's back."""
-    for function in code(unit, target).values():
+    for function in code(unit).values():
         for operation in ("RED", "REDG", "REDAS", "ATOM", "ATOMG", "ATOMS"):
             assert function.count(operation) == 0, f"{function.name}: {operation}"
 
@@ -236,21 +208,22 @@ def assert_bounded(target: str, kind: str, dtype: str, what: sass.Function, elem
 
 
 @targets
-@plain
-def test_kernels_compile_into_registers(unit: Unit, target: str) -> None:
-    assert_stays_in_registers(unit, target)
-    assert_no_atomics(unit, target)
-    used = resources(unit, target)
+@pytest.mark.parametrize("main", PLAIN)
+def test_kernels_compile_into_registers(main: str, target: str) -> None:
+    unit = units(target)[main]
+    assert_stays_in_registers(unit)
+    assert_no_atomics(unit)
+    used = resources(unit)
     assert used.keys() == declared(unit).keys()
     for name, (threads, blocks) in declared(unit).items():
         assert_fits(name, used[name].registers, threads, blocks)
 
 
 @targets
-@pytest.mark.parametrize("source", ["logp_entropy.cu", "scale.cu"])
-def test_passes_over_rows(source: str, target: str) -> None:
+@pytest.mark.parametrize("main", ["logp_entropy.cu", "scale.cu"])
+def test_passes_over_rows(main: str, target: str) -> None:
     """Each pass loads (and stores) vectors in its hot loops, and spends few instructions."""
-    for name, function in code(Unit(source), target).items():
+    for name, function in code(units(target)[main]).items():
         kind, dtype = kind_of(name), name.rpartition("_")[2]
         if dtype not in SIZES:
             continue
@@ -266,38 +239,50 @@ def test_passes_over_rows(source: str, target: str) -> None:
             assert_bounded(target, kind, dtype, loop, vectors * 16 // SIZES[dtype])
 
 
-@plans
+@pytest.mark.parametrize(("vocabulary", "dtype"), ROWS)
+@pytest.mark.parametrize("target", TARGETS[1:])
 def test_row_resident_plans(vocabulary: int, dtype: str, target: str) -> None:
     """The row stays in registers, comes by bulk copies, and leaves as vectors."""
-    plan = plan_of(vocabulary, dtype, target)
-    used = resources(plan.unit, target)
+    unit = units(target, vocabulary, dtype)["fused.cu"]
+    held, dtype = unit.macro("HELD"), NAMES[dtype]
+    used = resources(unit)
     assert used.keys() == {"icpo_fused", "icpo_fused_entropy"}
-    assert_stays_in_registers(plan.unit, target)
-    assert_no_atomics(plan.unit, target)
-    for name, function in code(plan.unit, target).items():
+    assert_stays_in_registers(unit)
+    assert_no_atomics(unit)
+
+    def moves_all(part: sass.Function) -> bool:
+        return part.count("LDS", "128") >= held <= part.count("STG", "128")
+
+    for name, function in code(unit).items():
         assert used[name].registers <= REGISTERS_OF_PLANS, f"{name}: {used[name].registers}"
-        assert_fits(name, used[name].registers, plan.threads + 32, plan.blocks)
+        threads, blocks = unit.macro("THREADS") + 32, unit.macro("BLOCKS_PER_SM")
+        assert_fits(name, used[name].registers, threads, blocks)
         assert_plain_loads(function)
         assert function.count("UBLKCP") >= 1, f"{name}: no bulk copy"
-
-        def moves_all(part: sass.Function) -> bool:
-            return part.count("LDS", "128") >= plan.held <= part.count("STG", "128")
-
         rows = function.smallest_loops(moves_all)
-        assert rows, f"{name}: no loop takes {plan.held} vectors from the ring and writes them"
+        assert rows, f"{name}: no loop takes {held} vectors from the ring and writes them"
         row = min(rows, key=lambda loop: len(loop.code))
-        held = plan.held * 16 // SIZES[dtype]
-        assert row.count("MUFU", "EX2") >= 2 * held, f"{name}: the scans are not unrolled"
-        assert_bounded(target, kind_of(name), dtype, row, held)
+        elements = held * 16 // SIZES[dtype]
+        assert row.count("MUFU", "EX2") >= 2 * elements, f"{name}: the scans are not unrolled"
+        assert_bounded(target, kind_of(name), dtype, row, elements)
+
+
+def test_there_are_no_clusters_on_sm_80() -> None:
+    assert "fused.cu" not in units("sm_80", 151_936, "bfloat16")
 
 
 def test_every_source_is_checked() -> None:
-    assert {path.name for path in KERNELS.glob("*.cu")} == {u.source for u in PLAIN} | {"fused.cu"}
+    folder = Path(__file__).parents[3] / "kernels"
+    mains = {path.name for path in folder.glob("*.cu")}
+    assert mains == {*PLAIN, "fused.cu"}
+    assert mains == units("sm_90", 151_936, "bfloat16").keys()
+    texts = {path.name: path.read_text() for path in folder.glob("*.cu*")}
+    assert texts == sources(), "the extension was built from other sources"
 
 
 def test_what_does_not_compile_is_reported() -> None:
-    with pytest.raises(nvrtc.CompileError, match="identifier"):
-        nvrtc.compile_cubin("x.cu", "int x = unheard_of;", {}, ["--gpu-architecture=sm_90"])
+    with pytest.raises(CudaError, match="unheard_of"):
+        _core.cuda_compile("x.cu", {"x.cu": "int x = unheard_of;"}, ["--gpu-architecture=sm_90"])
 
 
 def test_spills_and_local_memory_would_show() -> None:
@@ -312,9 +297,9 @@ def test_spills_and_local_memory_would_show() -> None:
         atomicAdd(p, x[n % 64]);
     }"""
     options = ["--gpu-architecture=sm_90", "--ptxas-options=-v"]
-    image = nvrtc.compile_cubin("spill.cu", spilling, {}, options)
-    ((_, stack, stores, loads, _),) = REPORT.findall(image.log)
+    image, log = _core.cuda_compile("spill.cu", {"spill.cu": spilling}, options)
+    ((_, stack, stores, loads, _),) = REPORT.findall(log)
     assert int(stack) > 0 and int(stores) > 0 and int(loads) > 0
-    function = sass.disassemble(image.cubin)["spill"]
+    function = sass.disassemble(image)["spill"]
     assert function.count("LDL") and function.count("STL")
     assert function.count("REDG") + function.count("RED") + function.count("ATOMG")
