@@ -61,6 +61,17 @@ def test_a_padded_batch_of_which_a_part_is_scaled(stream, dtype):
     assert torch.equal(bits(memory), bits(expected))
 
 
+def test_offsets_are_64_bits_wide(stream):
+    """The second row lies 2^31 elements behind the first; the memory between is never touched."""
+    stride = 2**31 + 3
+    memory = torch.empty(stride + 100, dtype=torch.bfloat16)
+    values = memory.as_strided((2, 100), (stride, 1))
+    numbers = torch.arange(200.0).view(2, 100)
+    values.copy_(numbers)
+    run(stream, values, 2.0)
+    assert torch.equal(values.float(), 2 * numbers)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_one_leaves_every_bit_alone(stream, dtype):
     if dtype == torch.float32:
