@@ -2,6 +2,7 @@
 #include "cluster.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -144,6 +145,13 @@ void Cluster::fault(int code, const std::string& what) {
         }
     }
     if (now_) now_->fiber.leave(true);
+}
+
+void Cluster::trap(const void* address) {
+    if (!running || !running->now_) return;
+    char text[64];
+    snprintf(text, sizeof text, "an access to address %p", address);
+    running->fault(ILLEGAL_ADDRESS, text);
 }
 
 // ---- who runs next

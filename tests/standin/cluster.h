@@ -139,6 +139,9 @@ class Cluster {
     // Ends the launch. Comes back only where no CUDA thread was running.
     void fault(int code, const std::string& what);
 
+    // From a signal handler: the CUDA thread that runs, if one does, touched this address.
+    static void trap(const void* address);
+
   private:
     // ---- scheduling; cluster.cpp
     void make_ready(CudaThread* thread);

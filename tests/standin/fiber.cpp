@@ -70,7 +70,7 @@ void Fiber::start(void* stack, size_t bytes, void (*body)()) {
     if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(stack, bytes);
 #ifdef __x86_64__
     // As if `first` had been called: its frame starts 8 bytes below a multiple of 16.
-    void** top = (void**)((uintptr_t)stack + bytes) - 2;
+    void** top = (void**)((uintptr_t)stack + bytes) - 1;
     *top = nullptr;
     *--top = (void*)first;
     for (int i = 0; i < 6; i++) *--top = nullptr;
