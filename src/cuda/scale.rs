@@ -21,8 +21,11 @@ pub fn scale(stream: &Stream, values: &DeviceView<'_>, factor: &DeviceView<'_>) 
     };
     // The pieces that rows are cut into; the kernel cuts them itself, and needs no exact number.
     const VECTORS_A_PIECE: u64 = 1024;
-    let vectors = (u64::from(rows.columns) * rows.element.size()).div_ceil(16) + 1;
-    let work = u64::from(rows.count) * vectors.div_ceil(VECTORS_A_PIECE);
+    let pieces = match (u64::from(rows.columns) * rows.element.size()).div_ceil(16) {
+        0 => 0,
+        vectors => (vectors + 1).div_ceil(VECTORS_A_PIECE),
+    };
+    let work = u64::from(rows.count) * pieces;
     // SAFETY: the kernel stays within the rows.
     unsafe { stream.launch(Kernel::Scale(rows.element), work, &arguments) }?;
     Ok(())

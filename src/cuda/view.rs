@@ -167,7 +167,7 @@ impl<'a> DeviceView<'a> {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().copied().fold(1, usize::saturating_mul)
     }
 
     /// Whether there are none.
@@ -200,7 +200,8 @@ impl<'a> DeviceView<'a> {
         let mut reach = 0; // of the axes so far, in elements
         let apart = axes.into_iter().all(|(&stride, &length)| {
             let fits = stride > reach;
-            reach += stride * (length as isize - 1);
+            let length = isize::try_from(length).unwrap_or(isize::MAX);
+            reach = stride.saturating_mul(length - 1).saturating_add(reach);
             fits
         });
         if self.writable && (apart || self.is_empty()) {
@@ -217,7 +218,7 @@ impl<'a> DeviceView<'a> {
                 let (expected, strides) = ("a contiguous array", self.strides.to_vec());
                 return Err(Error::Strides { argument, expected, strides });
             }
-            step *= length as isize;
+            step = step.saturating_mul(isize::try_from(length).unwrap_or(isize::MAX));
         }
         Ok(())
     }
@@ -227,10 +228,13 @@ impl<'a> DeviceView<'a> {
         if self.is_empty() {
             return 0..0;
         }
-        let reach: u64 = (self.strides.iter().zip(self.shape))
-            .map(|(stride, &length)| stride.unsigned_abs() as u64 * (length as u64 - 1))
-            .sum();
-        self.address..self.address + (reach + 1) * self.dtype.size() as u64
+        let reach = (self.strides.iter().zip(self.shape))
+            .map(|(stride, &length)| {
+                (stride.unsigned_abs() as u64).saturating_mul(length as u64 - 1)
+            })
+            .fold(1, u64::saturating_add);
+        let bytes = reach.saturating_mul(self.dtype.size() as u64);
+        self.address..self.address.saturating_add(bytes)
     }
 
     /// Checks that writing this leaves the other alone.
@@ -346,7 +350,12 @@ impl<'a> DeviceView<'a> {
             unused: 0,
         };
         let columns = count(argument, columns)?;
-        Ok(Logits { rows, count: count(argument, outer * per_outer)?, columns, element })
+        Ok(Logits {
+            rows,
+            count: count(argument, outer.saturating_mul(per_outer))?,
+            columns,
+            element,
+        })
     }
 
     /// Rows of logits, or of their gradient, that a kernel writes: as many, of the same shape.

@@ -387,8 +387,7 @@ impl CudaStream {
 
 fn element(dtype: &str) -> Result<Element, Failure> {
     DType::from_name(dtype).and_then(Element::of).ok_or_else(|| {
-        let expected = "bfloat16, float16 or float32".to_string();
-        Error::DType { argument: "dtype", expected, got: dtype.to_string() }.into()
+        Failure::DType(format!("dtype: expected bfloat16, float16 or float32, got {dtype}"))
     })
 }
 
