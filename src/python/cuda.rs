@@ -546,12 +546,13 @@ pub(crate) fn cuda_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// Sets where images and the compiler are looked for, from now on. Without a folder for the cache the
 /// environment decides; a compiler that `ICPO_NVRTC` names stands above the others.
 #[pyfunction]
-#[pyo3(signature = (image_dirs, cache_dir=None, nvrtc=Vec::new()))]
+#[pyo3(signature = (image_dirs, cache_dir=None, nvrtc=None))]
 pub(crate) fn cuda_configure(
     image_dirs: Vec<PathBuf>,
     cache_dir: Option<PathBuf>,
-    nvrtc: Vec<PathBuf>,
+    nvrtc: Option<Vec<PathBuf>>,
 ) {
+    let nvrtc = nvrtc.unwrap_or_default();
     cuda::set_places(Places { prebuilt: image_dirs, cache: cache_dir, nvrtc });
 }
 
@@ -595,15 +596,16 @@ pub(crate) fn cuda_units(
     })
 }
 
-/// Compiles a source with NVRTC, whatever the driver is. Gives the image and what the compiler said.
+/// Compiles a source with NVRTC, the first of some files or of those that are searched, whatever the
+/// driver is. Gives the image and what the compiler said.
 #[pyfunction]
-#[pyo3(signature = (main, sources, options, nvrtc=Vec::new()))]
+#[pyo3(signature = (main, sources, options, nvrtc=None))]
 pub(crate) fn cuda_compile<'py>(
     py: Python<'py>,
     main: &str,
     sources: BTreeMap<String, String>,
     options: Vec<String>,
-    nvrtc: Vec<PathBuf>,
+    nvrtc: Option<Vec<PathBuf>>,
 ) -> PyResult<(Bound<'py, PyBytes>, String)> {
     let (image, log) = run(py, || {
         let Some(text) = sources.get(main) else {
@@ -612,7 +614,7 @@ pub(crate) fn cuda_compile<'py>(
         };
         let headers: Vec<(&str, &str)> =
             sources.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        let files = if nvrtc.is_empty() { cuda::searched().nvrtc } else { nvrtc };
+        let files = nvrtc.unwrap_or_else(|| cuda::searched().nvrtc);
         let nvrtc = Nvrtc::open(&files, None)?;
         let input = Input { main: (main, text), headers: &headers, options: &options };
         let output = nvrtc.compile(&input)?;
