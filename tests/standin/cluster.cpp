@@ -13,6 +13,8 @@ static thread_local Cluster* running;
 
 // Looks at barriers that tell nothing new, before a cluster counts as stuck.
 static const unsigned MOST_IN_VAIN = 10000;
+// And before the latest copies are late enough.
+static const unsigned LONG_IN_VAIN = 8;
 static const unsigned char CANARY = 0xa5, POISON = 0xff;  // floats and doubles of ones are NaN
 
 // Bytes behind the shared memory of a block: none where the address sanitizer watches, which must
@@ -97,11 +99,12 @@ void Cluster::body() {
 Failure Cluster::run() {
     running = this;
     while (alive_ && !failure_.code) {
+        const bool idle = ready_.empty() || in_vain_ > LONG_IN_VAIN;
         const bool copy_now =
-            schedule_.copies == Schedule::AT_ONCE ||
+            schedule_.copies == Schedule::AT_ONCE || (idle && random_.one_in(2)) ||
             (schedule_.copies == Schedule::ANY_TIME && random_.one_in(8));
         const bool poll = !polling_.empty() && (ready_.empty() || random_.one_in(16));
-        if (!copies_.empty() && (copy_now || (ready_.empty() && random_.one_in(2)))) {
+        if (!copies_.empty() && copy_now) {
             make_copy();
         } else if (poll && in_vain_ < MOST_IN_VAIN) {
             CudaThread* const thread = polling_.front();
