@@ -31,8 +31,9 @@
 //!
 //! [`reward`] is the checker of mathematical answers that rewards come from.
 //!
-//! Features: `python` builds the extension module; `cuda` finds the CUDA driver at run time. Without
-//! features there is no dependency on an interpreter or a GPU, and with them none on a GPU either.
+//! Features: `python` builds the extension module; `cuda` adds the operators on CUDA devices, whose
+//! driver is found at run time. Without features there is no dependency on an interpreter or a GPU,
+//! and with them none on a GPU either.
 
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -236,3 +236,21 @@ impl Drop for Program<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_compiler_are_named_with_the_reason() {
+        // The test's own executable is there, and can not be loaded as a library.
+        let own = std::env::current_exe().unwrap_or_default();
+        let files = [PathBuf::from("/nowhere/libnvrtc.so.13"), own.clone()];
+        let Err(CudaError::NoCompiler { tried }) = Nvrtc::open(&files, None) else {
+            unreachable!("one of {files:?} was opened");
+        };
+        assert!(tried.contains("/nowhere/libnvrtc.so.13: "), "{tried}");
+        assert!(tried.contains("No such file"), "{tried}");
+        assert!(tried.contains(&format!("{}: ", own.display())), "{tried}");
+    }
+}

@@ -443,3 +443,122 @@ impl RowScales<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address that nobody follows.
+    const AT: u64 = 0x7f00_0000_0000;
+
+    fn view<'a>(shape: &'a [usize], strides: &'a [isize], dtype: DType) -> DeviceView<'a> {
+        placed(AT, shape, strides, dtype)
+    }
+
+    fn placed<'a>(
+        address: u64,
+        shape: &'a [usize],
+        strides: &'a [isize],
+        dtype: DType,
+    ) -> DeviceView<'a> {
+        // SAFETY: no kernel gets the view.
+        unsafe { DeviceView::new(address, shape, strides, dtype, true) }
+    }
+
+    fn message<T>(result: Result<T>) -> String {
+        result.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn dtypes_know_their_names_and_sizes() {
+        for (dtype, name, size) in DType::ALL {
+            assert_eq!(DType::from_name(name), Some(dtype));
+            assert_eq!((dtype.name(), dtype.size()), (name, size));
+        }
+        assert_eq!(DType::from_name("int32"), None);
+    }
+
+    #[test]
+    fn rows_lie_as_the_strides_say() -> Result<()> {
+        let packed = view(&[6, 5], &[8, 1], DType::Float16).logits("logits")?;
+        assert_eq!((packed.count, packed.columns, packed.element), (6, 5, Element::F16));
+        assert_eq!((packed.rows.outer_stride, packed.rows.per_outer), (8, 1));
+        let padded = view(&[2, 3, 5], &[100, 8, 1], DType::BFloat16).logits("logits")?;
+        let Rows { base, outer_stride, inner_stride, per_outer, .. } = padded.rows;
+        assert_eq!((base, outer_stride, inner_stride, per_outer), (AT, 100, 8, 3));
+        assert_eq!(padded.count, 6);
+        // A single column may have any stride; no rows have no address.
+        assert_eq!(view(&[4, 1], &[7, 9], DType::Float32).logits("logits")?.columns, 1);
+        assert_eq!(placed(0, &[0, 9], &[9, 1], DType::Float32).logits("logits")?.count, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn rows_that_no_kernel_reads_are_refused() {
+        let refused = |view: DeviceView<'_>| message(view.logits("logits"));
+        assert!(refused(view(&[9], &[1], DType::Float32)).contains("2 or 3 axes"));
+        assert!(refused(view(&[2, 9], &[1, 2], DType::Float32)).contains("contiguous last axis"));
+        assert!(refused(view(&[2, 9], &[-9, 1], DType::Float32)).contains("run backwards"));
+        assert!(refused(view(&[2, 9], &[9, 1], DType::Float64)).contains("float32 or bfloat16"));
+        let odd = placed(AT + 1, &[2, 9], &[9, 1], DType::BFloat16);
+        assert!(refused(odd).contains("aligned to 2 bytes"));
+        assert!(refused(placed(0, &[2, 9], &[9, 1], DType::Float32)).contains("aligned"));
+        let many = view(&[1 << 33, 9], &[9, 1], DType::Float32);
+        assert!(refused(many).contains("at most 2^31"));
+        let absurd = view(&[usize::MAX, usize::MAX, 2], &[isize::MAX, 3, 1], DType::Float32);
+        assert!(refused(absurd).contains("at most 2^31"));
+    }
+
+    #[test]
+    fn what_is_written_lies_apart() {
+        let logits = view(&[4, 8], &[8, 1], DType::Float32);
+        let out = |view: DeviceView<'_>| message(view.logits_out("dlogits", &logits));
+        assert_eq!(out(logits), "");
+        assert_eq!(out(view(&[4, 8], &[100, 1], DType::Float32)), "");
+        assert!(out(view(&[4, 8], &[0, 1], DType::Float32)).contains("overlapping"));
+        assert!(out(view(&[4, 8], &[7, 1], DType::Float32)).contains("overlapping"));
+        assert!(out(view(&[8, 4], &[4, 1], DType::Float32)).contains("expected [4, 8]"));
+        assert!(out(view(&[4, 8], &[8, 1], DType::Float16)).contains("expected dtype float32"));
+        let read_only = DeviceView { writable: false, ..logits };
+        assert!(out(read_only).contains("may be written"));
+    }
+
+    #[test]
+    fn memory_of_two_arrays_is_compared_by_bytes() {
+        let logits = view(&[4, 8], &[8, 1], DType::Float32);
+        let after = |bytes: u64| placed(AT + bytes, &[4, 8], &[8, 1], DType::Float32);
+        assert_eq!(message(logits.check_apart("dlogits", &after(128))), "");
+        assert!(message(logits.check_apart("dlogits", &after(124))).contains("of its own"));
+        assert!(message(after(124).check_apart("dlogits", &logits)).contains("of its own"));
+        assert_eq!(message(logits.check_same_or_apart("dlogits", &logits)), "");
+        assert!(message(logits.check_same_or_apart("dlogits", &after(4))).contains("of its own"));
+        let none = placed(AT, &[0, 8], &[8, 1], DType::Float32);
+        assert_eq!(message(logits.check_apart("dlogits", &none)), "");
+    }
+
+    #[test]
+    fn shards_are_any_step_apart() -> Result<()> {
+        let shards = |view: DeviceView<'_>| view.shards("states", DType::Float64, 15);
+        assert_eq!(shards(view(&[3, 5], &[5, 1], DType::Float64))?, (AT, 1, 0));
+        assert_eq!(shards(view(&[4, 3, 5], &[64, 5, 1], DType::Float64))?, (AT, 4, 64));
+        assert_eq!(shards(view(&[1, 3, 5], &[0, 5, 1], DType::Float64))?, (AT, 1, 0));
+        let refused = |view| message(shards(view));
+        assert!(refused(view(&[0, 3, 5], &[15, 5, 1], DType::Float64)).contains("shards"));
+        assert!(refused(view(&[2, 3, 5], &[-15, 5, 1], DType::Float64)).contains("shards"));
+        assert!(refused(view(&[2, 3, 5], &[15, 6, 1], DType::Float64)).contains("contiguous"));
+        assert!(refused(view(&[3, 4, 5], &[20, 5, 1], DType::Float64)).contains("15 elements"));
+        Ok(())
+    }
+
+    #[test]
+    fn values_come_in_two_precisions() -> Result<()> {
+        let wide = |dtype| reals("logp", Some(&view(&[3], &[1], dtype)), 3);
+        assert_eq!((wide(DType::Float32)?.wide, wide(DType::Float64)?.wide), (0, 1));
+        assert_eq!(reals("entropy", None, 3)?.at, 0);
+        assert!(message(wide(DType::Float16)).contains("float32 or float64"));
+        assert!(
+            message(reals("logp", Some(&view(&[3], &[1], DType::Float32)), 4)).contains("4 el")
+        );
+        Ok(())
+    }
+}
