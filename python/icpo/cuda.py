@@ -8,18 +8,48 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from icpo import _core
-from icpo.errors import DeviceError
+from icpo.errors import DeviceError, DTypeError
 
-__all__ = ["require"]
+__all__ = ["is_built", "prepare", "require"]
 
 #: Where the wheels that torch depends on put NVRTC, below the namespace package `nvidia`.
 _NVRTC_IN_WHEELS = ("cu13/lib/libnvrtc.so.13", "cuda_nvrtc/lib/libnvrtc.so.12")
-#: Where the system's loader looks for it by name.
-_NVRTC_NAMES = ("libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so")
+
+
+def prepare(device: object, vocab: int, dtype: object) -> dict[str, Any]:
+    """Loads all kernels for a vocabulary onto a device, so that none is loaded later.
+
+    Kernels are otherwise loaded, and compiled if need be, when they are first used: a second or
+    two, once for each machine. While a CUDA graph is captured they can not be, so call this before.
+
+    Args:
+        device: a number, ``"cuda"``, ``"cuda:1"`` or a `torch.device`.
+        vocab: the number of logits of a token.
+        dtype: of the logits: ``"bfloat16"``, ``"float16"``, ``"float32"`` or a `torch.dtype`.
+
+    Returns:
+        Under ``units`` where each image came from, with the registers of its kernels; under
+        ``plan`` how a row is cut that stays in registers, or why none does.
+
+    Raises:
+        DeviceError, DTypeError, ShapeError.
+    """
+    number = _number(device)
+    require()
+    name = str(dtype).removeprefix("torch.")
+    if name not in ("bfloat16", "float16", "float32"):
+        raise DTypeError(f"dtype: expected bfloat16, float16 or float32, got {name}")
+    return _core.cuda_prepare(number, vocab, name)
+
+
+def is_built() -> bool:
+    """Whether this build of the package has CUDA support."""
+    return hasattr(_core, "CudaStream")
 
 
 def require() -> None:
@@ -28,42 +58,33 @@ def require() -> None:
     Raises:
         DeviceError: if it was built without.
     """
-    if not hasattr(_core, "CudaStream"):
+    if not is_built():
         raise DeviceError(
             "this build of icpo-rs has no CUDA support: it was compiled without the feature "
-            "'cuda' (maturin develop --features cuda)"
+            "'cuda'; icpo.ops.reference runs on any device"
         )
     _configure()
 
 
 @functools.cache
 def _configure() -> None:
-    """Tells the core where to look for kernel images and NVRTC."""
-    folder = cache_folder()
-    _core.cuda_configure(
-        [str(Path(__file__).parent / "kernels")],
-        None if folder is None else str(folder),
-        nvrtc_places(),
-    )
+    """Tells the core what only Python knows: where packages lie."""
+    _core.cuda_configure([str(Path(__file__).parent / "kernels")], None, _nvrtc_of_wheels())
 
 
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept; None: nowhere, for there is no home."""
-    if named := os.environ.get("ICPO_CACHE_DIR"):
-        return Path(named)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "icpo"
-    try:
-        return Path.home() / ".cache" / "icpo"
-    except RuntimeError:
-        return None
-
-
-def nvrtc_places() -> list[str]:
-    """Where NVRTC may be, best first."""
-    if named := os.environ.get("ICPO_NVRTC"):
-        return [named]
+def _nvrtc_of_wheels() -> list[str]:
     spec = importlib.util.find_spec("nvidia")
     folders = [] if spec is None else list(spec.submodule_search_locations or [])
     files = [Path(folder) / name for name in _NVRTC_IN_WHEELS for folder in folders]
-    return [str(file) for file in files if file.is_file()] + list(_NVRTC_NAMES)
+    return [str(file) for file in files if file.is_file()]
+
+
+def _number(device: object) -> int:
+    """The number of a device."""
+    kind, _, number = str(device).rpartition(":")
+    if not kind and number == "cuda":
+        torch = sys.modules.get("torch")
+        return int(torch.cuda.current_device()) if torch is not None else 0
+    if kind in ("", "cuda") and number.isdecimal():
+        return int(number)
+    raise DeviceError(f"device: expected a CUDA device such as 'cuda:0' or 0, got {device}")

@@ -222,7 +222,7 @@ class CudaBackend:
         """See `Backend`."""
         check_number(temperature)
         states = _row_states(self._open(logits), logits, _ids(ids), _scales(temperature), first_id)
-        return states[:, :4].reshape(*ids.shape, 4)
+        return states[:, :4].contiguous().view(*ids.shape, 4)
 
     def vocab_state_backward(
         self,

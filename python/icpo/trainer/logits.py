@@ -1,7 +1,7 @@
 """From logits to log-probabilities and to the loss, where the logits are.
 
-On the CPU by this package's operators, the loss in place. These do not run on other devices yet:
-there torch makes the log-probabilities, which are few, and only they come home for the rest.
+On the CPU and on CUDA devices by this package's operators, the loss in place. On devices that these
+do not know, torch makes the log-probabilities, which are few, and only they come home for the rest.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from torch import Tensor
 
 from icpo import ops
 from icpo.objective import LossConfig, LossMetrics
+from icpo.ops.backend import BACKENDS
 
 __all__ = ["logp_entropy", "loss_by_torch", "loss_in_place", "policy_loss"]
 
 
 def logp_entropy(logits: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the tokens, and entropies: (B, T) each, from (B, T, V)."""
-    if logits.device.type == "cpu":
-        return ops.logp_entropy(logits, ids, temperature)
-    return ops.reference.logp_entropy(logits.float(), ids.to(logits.device), temperature)
+    known = logits.device.type in BACKENDS
+    operator = ops.logp_entropy if known else ops.reference.logp_entropy
+    return operator(logits if known else logits.float(), ids.to(logits.device), temperature)
 
 
 def policy_loss(
@@ -30,15 +31,26 @@ def policy_loss(
 
     Arguments are those of `icpo.ops.fused_policy_loss`.
     """
-    on_cpu = logits.device.type == "cpu"
-    return (loss_in_place if on_cpu else loss_by_torch)(logits, ids, *batch, **settings)
+    known = logits.device.type in BACKENDS
+    return (loss_in_place if known else loss_by_torch)(logits, ids, *batch, **settings)
 
 
 def loss_in_place(
     logits: Tensor, ids: Tensor, *batch: Tensor, **settings: Any
 ) -> tuple[Tensor, LossMetrics]:
-    """The gradient takes the place of the logits."""
-    return ops.fused_policy_loss(logits, ids, *batch, inplace=True, **settings)
+    """The gradient takes the place of the logits; only sums come home."""
+
+    def there(value: Any) -> Any:
+        return value.to(logits.device) if isinstance(value, Tensor) else value
+
+    loss, metrics = ops.fused_policy_loss(
+        logits,
+        there(ids),
+        *map(there, batch),
+        inplace=True,
+        **{name: there(value) for name, value in settings.items()},
+    )
+    return loss, LossMetrics(metrics.sums.cpu())
 
 
 def loss_by_torch(

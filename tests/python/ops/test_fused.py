@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from every_backend import scale
 
 from cases import AmbiguousBatch, random_case, relative_norm
 from icpo import IcpoError, LossConfig, ops
 from icpo.ops import reference
-from test_policy_loss import scale
 
 
 def oracle(case):

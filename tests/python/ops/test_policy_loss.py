@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from every_backend import scale
 
 from cases import AGGREGATIONS, AmbiguousBatch, random_case, relative_norm
 from icpo import LossConfig, ops
@@ -15,29 +16,6 @@ from icpo.ops import reference
 def inputs(case, dtype=torch.float32):
     logp, entropy = reference.logp_entropy(case.logits.double(), case.ids, case.temperature)
     return [tensor.to(dtype).requires_grad_(True) for tensor in (logp, entropy)]
-
-
-def scale(case, logp, entropy) -> float:
-    """What the loss would be if no two terms cancelled: relative errors are relative to this."""
-    config = case.config.replace(aggregation="seq-mean-token-sum", norm_constant=None)
-    with torch.no_grad():
-        single = [
-            reference.token_loss(
-                logp,
-                case.old_logp.double(),
-                case.advantage.double()[:, None].expand_as(logp),
-                case.expert_mask[:, None].expand_as(logp),
-                case.behavior_logp.double(),
-                config,
-            ).abs()
-        ]
-        if config.kl != "none":
-            ref = case.ref_logp.double()
-            kl = reference.kl_divergence(logp, ref, config.kl, config.log_ratio_clamp)
-            single.append(config.kl_coef * kl.abs())
-        single.append(abs(config.entropy_coef) * entropy)
-        single.append(config.sft_coef * logp.abs())
-        return reference.aggregate(sum(single), case.loss_mask, case.config).item()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
