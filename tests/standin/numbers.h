@@ -34,7 +34,8 @@ DEVICE float exp2_fast(float x) {
     u32 hash = float_to_bits(x) * 0x9e3779b1u;
     hash ^= hash >> 15;
     const float direction = (float)(int)(hash * 0x85ebca77u) * 0x1p-31f;  // in -1..1
-    return y + y * (direction * 0x1.8p-23f);  // and half a unit in the last place by rounding
+    // Half a unit in the last place is lost in 2^x already, another half in this sum: 2^-24 each.
+    return y + y * (direction * 0x1.cp-24f);
 }
 
 DEVICE float max_or_nan(float a, float b) {
