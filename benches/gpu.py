@@ -23,7 +23,7 @@ import math
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import gpu_correctness
@@ -211,8 +211,9 @@ def logp(bench: Bench, problem: Problem) -> None:
 
     bench.head("log-prob, entropy (and rank), forward", problem)
     named = {OURS: ours}
-    if problem.logits.is_cuda:
-        named[f"{OURS}, its kernel alone"] = row_states_alone(problem)
+    stream = bench.machine.stream()
+    if stream is not None:
+        named[f"{OURS}, its kernel alone"] = row_states_alone(stream, problem)
     contestants = with_peers(bench, problem, named, gpu_peers.FORWARD)
     bench.contest("logp", "forward", problem, problem.size.bytes, contestants)
 
@@ -269,9 +270,6 @@ def fused(bench: Bench, problem: Problem) -> None:
         f"{OURS}, in place": fused_call(problem, CONFIG, inplace=True),
         f"{OURS}, in place, entropy": fused_call(problem, CONFIG_ENTROPY, inplace=True),
     }
-    if problem.logits.is_cuda:
-        ours[f"{OURS}, its kernel alone"] = fused_alone(problem, CONFIG)
-        ours[f"{OURS}, its kernel alone, entropy"] = fused_alone(problem, CONFIG_ENTROPY)
     contestants = with_peers(bench, problem, ours, gpu_peers.GRADIENT)
     moved = 2 * problem.size.bytes
     bench.contest("fused", "fused", problem, moved, contestants, problem.restore)
@@ -395,22 +393,19 @@ def linear_of_width(bench: Bench, problem: Problem, width: int) -> None:
     bench.contest("linear", f"linear {width}", problem, None, contestants)
 
 
-def stream_of(problem: Problem) -> _core.CudaStream:
-    """Where kernels are launched one by one."""
-    stream = torch.cuda.current_stream(problem.logits.device)
-    return _core.CudaStream(stream.device_index, stream.cuda_stream)
-
-
-def row_states_alone(problem: Problem) -> Run:
+def row_states_alone(stream: _core.CudaStream, problem: Problem) -> Run:
     """The kernel that the forward pass consists of, but for a tiny one."""
     states = problem.ids.new_empty((problem.size.tokens, 5), dtype=torch.float64)
-    stream, views = stream_of(problem), (view(problem.logits), view(problem.ids))
-    return lambda: stream.row_states(*views, SCALE, view(states))
+    return lambda: stream.row_states(view(problem.logits), view(problem.ids), SCALE, view(states))
 
 
-def fused_alone(problem: Problem, config: icpo.LossConfig) -> Run:
+def fused_alone(
+    stream: _core.CudaStream,
+    problem: Problem,
+    config: icpo.LossConfig,
+    plan: Mapping[str, int] | None = None,
+) -> Run:
     """The kernel that the pass in place consists of, but for small ones."""
-    stream, work = stream_of(problem), view(problem.work)
     weights = torch.full_like(problem.old_logp, 1 / problem.size.tokens, dtype=torch.float64)
     tensors = {"weights": weights, "old_logp": problem.old_logp, "advantage": problem.advantage}
     absent = ("expert", "behavior_logp", "ref_logp")
@@ -421,8 +416,8 @@ def fused_alone(problem: Problem, config: icpo.LossConfig) -> Run:
     def run() -> object:
         stream.fused(
             batch,
-            work,
-            work,
+            view(problem.work),
+            view(problem.work),
             view(problem.ids),
             SCALE,
             config,
@@ -430,19 +425,80 @@ def fused_alone(problem: Problem, config: icpo.LossConfig) -> Run:
             entropy=view(entropy),
             status=view(status),
             leave_unsound=False,
+            plan=plan,
         )
         return logp, entropy, status
 
     return run
 
 
+#: Threads that hold a row and blocks a multiprocessor, of the shapes that compile without spilling;
+#: and the most vectors that a thread can hold.
+SHAPES = [(224, 2, 22), (480, 1, 20)]
+CLUSTERS = (1, 2, 4, 8)
+
+
+def plans_of(problem: Problem) -> dict[str, dict[str, int]]:
+    """Ways to cut a row, by name; the first is the one that is chosen without a word."""
+    dtype = str(problem.logits.dtype).removeprefix("torch.")
+    own = _core.cuda_plan(problem.ids.device.index or 0, problem.size.vocabulary, dtype)
+    if isinstance(own, str):
+        return {}
+    ring = own["slots"] * own["threads"] * own["blocks_a_multiprocessor"]
+    vectors = problem.size.vocabulary * problem.logits.element_size() // 16
+    plans = [own]
+    for threads, blocks, most in SHAPES:
+        for cluster in CLUSTERS:
+            held = -(-vectors // (cluster * threads))
+            slots = min(31, ring // (threads * blocks))
+            plan = dict(cluster=cluster, threads=threads, held=held, slots=slots)
+            plan["blocks_a_multiprocessor"] = blocks
+            if held <= most and plan not in plans:
+                plans.append(plan)
+    return {f"{p['cluster']} x {p['threads']} threads x {p['held']}": p for p in plans}
+
+
+def plans(bench: Bench, problem: Problem) -> None:
+    """The row-resident kernel, cut in every way that holds a row, and whether all agree."""
+    stream = bench.machine.stream()
+    if stream is None:
+        return
+    bench.head("row-resident kernel by plan", problem)
+    runs = {
+        name: fused_alone(stream, problem, CONFIG, plan) for name, plan in plans_of(problem).items()
+    }
+    named = {f"{OURS}, {name}": run for name, run in runs.items()}
+    contestants = with_peers(bench, problem, named, {})
+    moved = 2 * problem.size.bytes
+    bench.contest("plans", "plans", problem, moved, contestants, problem.restore)
+    first: Tensor | None = None
+    for name, run in runs.items():
+        problem.restore()
+        run()
+        if first is None:
+            first = problem.work.clone()
+            continue
+        difference = largest_difference(problem.work, first)
+        # Sums in another order may round an element the other way.
+        bound = torch.finfo(first.dtype).eps * first.abs().max().item()
+        title = f"gradient by plan {name}, {problem.size}"
+        bench.bar(title, f"<= {bound:.0e}", f"{difference:.0e}", difference <= bound)
+
+
+def largest_difference(a: Tensor, b: Tensor) -> float:
+    """Of two matrices, a few rows at a time."""
+    parts = zip(a.split(1024), b.split(1024), strict=True)
+    return max((x.float() - y.float()).abs().max().item() for x, y in parts)
+
+
 def advantages(bench: Bench, problem: Problem) -> None:
     """Advantages of a batch of groups: bound by the launch."""
-    if not problem.logits.is_cuda:
+    stream = bench.machine.stream()
+    if stream is None:
         return
     groups = torch.arange(128, device=problem.ids.device).repeat_interleave(8)
     rewards = torch.rand(len(groups), dtype=torch.float64, device=problem.ids.device).round()
-    result, stream = torch.empty_like(rewards), stream_of(problem)
+    result = torch.empty_like(rewards)
 
     def ours() -> object:
         given = (view(rewards), view(groups), view(result))
@@ -493,10 +549,11 @@ SECTIONS: dict[str, Callable[[Bench, Problem], None]] = {
     "loss": loss,
     "advantages": advantages,
     "linear": linear,
+    "plans": plans,
     "repeat": repeat,
 }
 #: Sections that say nothing new at further sizes.
-ONCE = {"advantages", "linear"}
+ONCE = {"advantages", "linear", "plans"}
 
 
 def attempt(bench: Bench, name: str, problem: Problem) -> None:

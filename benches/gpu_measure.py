@@ -17,6 +17,8 @@ from typing import Protocol
 
 import torch
 
+from icpo import _core
+
 Run = Callable[[], object]
 
 #: More than the second-level cache of any GPU to date.
@@ -47,6 +49,9 @@ class Machine(Protocol):
     def describe(self) -> str:
         """The machine in a line."""
 
+    def stream(self) -> _core.CudaStream | None:
+        """Where kernels can be launched one by one, if they can."""
+
     def times(self, run: Run, prepare: Run, count: int) -> list[float]:
         """Seconds of calls, each after a preparation that is not counted."""
 
@@ -69,6 +74,11 @@ class Gpu:
             f"{about.name}, compute capability {about.major}.{about.minor}, "
             f"{about.multi_processor_count} multiprocessors, {about.total_memory / 2**30:.0f} GiB"
         )
+
+    def stream(self) -> _core.CudaStream | None:
+        """See `Machine`."""
+        stream = torch.cuda.current_stream(self.device)
+        return _core.CudaStream(stream.device_index, stream.cuda_stream)
 
     def times(self, run: Run, prepare: Run, count: int) -> list[float]:
         """See `Machine`."""
@@ -105,6 +115,10 @@ class Cpu:
     def describe(self) -> str:
         """See `Machine`."""
         return f"CPU with {torch.get_num_threads()} threads: a trial of the benchmark, no benchmark"
+
+    def stream(self) -> _core.CudaStream | None:
+        """See `Machine`."""
+        return None
 
     def times(self, run: Run, prepare: Run, count: int) -> list[float]:
         """See `Machine`."""

@@ -5,8 +5,8 @@
 installs NVIDIA's compiler from its PyPI wheels into an environment of its own and writes images to
 python/icpo/kernels/, which a wheel built afterwards contains. A wheel without them works as well:
 then kernels are compiled when they are first needed. The toolkit is the first of its major version,
-whose images every driver of that version loads. A kernel that spills registers is an error here: it
-would be slow without saying so.
+whose images every driver of that version loads. An image with a kernel that spills registers is not
+written, and the status is 1: it would be slow without saying so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import time
 import venv
@@ -35,7 +36,11 @@ PACKAGES = ("nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-cuda-crt", "nvidia-cuda-r
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120")
 #: Llama 2 and Mistral, SmolLM2, Llama 3, DeepSeek V3, Qwen 2.5 and 3 in two paddings, Gemma 3.
 VOCABULARIES = (32_000, 49_152, 128_256, 129_280, 151_936, 152_064, 262_144)
-ROWS = [*((vocabulary, "bf16") for vocabulary in VOCABULARIES), (151_936, "f16"), (151_936, "f32")]
+ROWS = [
+    *((vocabulary, "bfloat16") for vocabulary in VOCABULARIES),
+    (151_936, "float16"),
+    (151_936, "float32"),
+]
 
 #: Options of NVRTC that nvcc has no use for: every function of the kernels says where it runs.
 ONLY_NVRTC = {"-default-device"}
@@ -57,11 +62,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Compiled:
-    """An image, and what it took."""
+    """An image, what its kernels take, and what compiling it took."""
 
     unit: Unit
     size: int
     registers: int
+    spills: bool
     seconds: float
 
 
@@ -69,8 +75,8 @@ def units(targets: Sequence[str]) -> Iterator[Unit]:
     """Each image once: several vocabularies may share a plan."""
     seen = set()
     for target in targets:
-        for vocabulary, dtype in [(None, None), *ROWS]:
-            for main, file_name, options, sources in _core.cuda_units(target, vocabulary, dtype):
+        for row in ROWS:
+            for main, file_name, options, sources in _core.cuda_units(target, *row):
                 if file_name not in seen:
                     seen.add(file_name)
                     yield Unit(target, main, file_name, options, dict(sources))
@@ -98,16 +104,8 @@ def command(nvcc: Path, unit: Unit, folder: Path, image: Path) -> list[str]:
     return [str(nvcc), *options, *wanted, str(folder / unit.main)]
 
 
-def checked_registers(unit: Unit, log: str) -> int:
-    """The most registers that a kernel of the unit takes; an error if one of them spills."""
-    for numbers in SPILLED.findall(log):
-        if any(int(number) for number in numbers):
-            raise SystemExit(f"{unit.file_name}: a kernel does not fit into its registers:\n{log}")
-    return max(int(registers) for registers in REGISTERS.findall(log))
-
-
 def compiled(nvcc: Path, unit: Unit, images: Path) -> Compiled:
-    """Compiles a unit, checks the image, and writes it under its name, whole or not at all."""
+    """Compiles a unit and writes its image, whole or not at all, unless a kernel spills."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         folder, image = Path(scratch), Path(scratch) / "image"
@@ -116,14 +114,17 @@ def compiled(nvcc: Path, unit: Unit, images: Path) -> Compiled:
         run = subprocess.run(
             command(nvcc, unit, folder, image), capture_output=True, text=True, check=False
         )
+        log = run.stdout + run.stderr
         if run.returncode:
-            raise SystemExit(f"{unit.file_name}: nvcc failed:\n{run.stdout}{run.stderr}")
+            raise SystemExit(f"{unit.file_name}: nvcc failed:\n{log}")
         sealed = _core.cuda_seal(image.read_bytes(), TOOLKIT)
-    registers = checked_registers(unit, run.stdout + run.stderr)
-    partial = images / f".{unit.file_name}.{os.getpid()}"
-    partial.write_bytes(sealed)
-    partial.replace(images / unit.file_name)
-    return Compiled(unit, len(sealed), registers, time.perf_counter() - start)
+    registers = max(int(count) for count in REGISTERS.findall(log))
+    spills = any(int(count) for counts in SPILLED.findall(log) for count in counts)
+    if not spills:
+        partial = images / f".{unit.file_name}.{os.getpid()}"
+        partial.write_bytes(sealed)
+        partial.replace(images / unit.file_name)
+    return Compiled(unit, len(sealed), registers, spills, time.perf_counter() - start)
 
 
 def delete_stale(images: Path) -> None:
@@ -140,14 +141,15 @@ def table(made: Sequence[Compiled]) -> str:
     for one in made:
         kilobytes = one.size / 1e3
         name = one.unit.file_name
-        lines.append(f"{name:<60} {kilobytes:8.0f} {one.registers:10} {one.seconds:8.1f}")
+        line = f"{name:<60} {kilobytes:8.0f} {one.registers:10} {one.seconds:8.1f}"
+        lines.append(line + ("  spills: not written" if one.spills else ""))
     size, seconds = sum(one.size for one in made) / 1e3, sum(one.seconds for one in made)
     lines.append(f"{f'{len(made)} images':<60} {size:8.0f} {'':>10} {seconds:8.1f}")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Installs the compiler if need be, compiles, reports."""
+def main() -> int:
+    """Installs the compiler if need be, compiles, reports; the status of the process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--environment", type=Path, default=ROOT / ".venv-kernels")
     parser.add_argument("--images", type=Path, default=IMAGES)
@@ -158,10 +160,12 @@ def main() -> None:
     images.mkdir(exist_ok=True)
     delete_stale(images)
     nvcc = install(arguments.environment)
+    wanted = units(arguments.targets)
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        made = pool.map(lambda unit: compiled(nvcc, unit, images), units(arguments.targets))
-        print(table(list(made)))
+        made = list(pool.map(lambda unit: compiled(nvcc, unit, images), wanted))
+    print(table(made))
+    return 1 if any(one.spills for one in made) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The parts of the GPU benchmark that launch kernels one by one, on the stand-in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from icpo import _core
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benches"))
+
+import gpu
+import gpu_measure
+import gpu_problem
+
+
+class Emulated(gpu_measure.Cpu):
+    """The CPU with a stream of the stand-in."""
+
+    def __init__(self, stream: _core.CudaStream) -> None:
+        self._stream = stream
+
+    def stream(self) -> _core.CudaStream:
+        return self._stream
+
+
+@pytest.fixture
+def bench(stream: _core.CudaStream) -> gpu.Bench:
+    return gpu.Bench(Emulated(stream), budget=0.0, peers=False)
+
+
+@pytest.fixture
+def problem() -> gpu_problem.Problem:
+    size = gpu_problem.Size(8, 2048, "bf16", peers=True)
+    return gpu_problem.problem_of(size, torch.device("cpu"))
+
+
+@pytest.fixture
+def small_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Besides the plan that is chosen one that cuts a row in two."""
+    monkeypatch.setattr(gpu, "SHAPES", [(64, 2, 2)])
+    monkeypatch.setattr(gpu, "CLUSTERS", (2,))
+
+
+@pytest.mark.usefixtures("small_plans")
+def test_plans_are_measured_and_agree(bench: gpu.Bench, problem: gpu_problem.Problem) -> None:
+    gpu.plans(bench, problem)
+    assert not bench.failed()
+    names = ["icpo, 1 x 224 threads x 2", "icpo, 2 x 64 threads x 2"]
+    assert [line.who for line in bench.lines] == names
+    (bar,) = bench.bars
+    assert bar.met, bar
+
+
+@pytest.mark.usefixtures("small_plans")
+def test_a_plan_that_disagrees_is_a_missed_bar(
+    bench: gpu.Bench, problem: gpu_problem.Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "largest_difference", lambda a, b: float("nan"))
+    gpu.plans(bench, problem)
+    (bar,) = bench.bars
+    assert not bar.met
+
+
+def test_single_kernels_run(bench: gpu.Bench, problem: gpu_problem.Problem) -> None:
+    gpu.logp(bench, problem)
+    gpu.advantages(bench, problem)
+    assert [line.who for line in bench.lines] == ["icpo", "icpo, its kernel alone", "icpo"]
+    assert not bench.failed()
