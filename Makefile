@@ -31,8 +31,8 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python test-peer fuzz wheel sdist wheel-test bench bench-reward \
-	demo ablation clean
+	test test-rust test-python test-standin test-peer fuzz kernels wheel sdist wheel-test \
+	bench bench-gpu bench-reward demo ablation clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,10 @@ fuzz: | prerequisites  ## Try EXECUTIONS mutated texts on the checker
 test-python: $(built)  ## Run the Python tests
 	$(python) -m pytest
 
+# In a process of its own, which takes the stand-in for a driver.
+test-standin: $(built)  ## Run the CUDA path without a GPU, on a stand-in driver
+	$(python) -m pytest tests/standin
+
 test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and Math-Verify's own
 	PYTHONPATH=python \
 		ICPO_MATH_VERIFY_TESTS="$(abspath $(peer_venv))/math_verify-0.9.0/tests" \
@@ -105,6 +109,10 @@ test:  ## Run every check: what CI runs
 	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-peer wheel-test
 
 ##### Distributions
+
+# Wheels that are built afterwards contain them.
+kernels: $(built)  ## Compile the kernels for common vocabularies into the package
+	$(python) scripts/kernels.py --environment .venv-kernels
 
 wheel: $(installed)  ## Build the abi3 wheel into dist/
 	rm -f dist/*.whl
@@ -122,6 +130,9 @@ wheel-test: wheel sdist  ## Check what a user would download
 bench: $(built)  ## Time the objective, and generation
 	$(python) benches/objective.py
 	$(python) benches/generation.py
+
+bench-gpu: $(built)  ## Check and time the operators on a GPU; ARGS: see benches/gpu.py --help
+	$(python) benches/gpu.py $(ARGS)
 
 $(peer): | prerequisites
 	"$(PYTHON)" -m venv "$(peer_venv)"
@@ -144,6 +155,6 @@ ablation: $(built)  ## The same for all methods, with more seeds: half an hour o
 		grpo_extra_rollouts icpo icpo:reference icpo_always icpo_bonus $(ARGS)
 
 clean:  ## Delete everything that the other targets made
-	rm -rf "$(VENV)" "$(peer_venv)" target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$(VENV)" "$(peer_venv)" .venv-kernels python/icpo/kernels target dist .mypy_cache .pytest_cache .ruff_cache
 	rm -f python/icpo/_core*.so
 	find python tests scripts benches examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
