@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "seal.h"
 #include "settings.h"
 
 using namespace standin;
@@ -234,6 +235,13 @@ ENTRY nvrtcCompileProgram(Program* program, int count, const char* const* given)
     program->log = read_file(folder / "log");
     if (!compiled) return COMPILATION;
     program->image = read_file(folder / "image");
+    const uint64_t seal =
+        seal_of((const unsigned char*)program->image.data(), program->image.size());
+    memcpy(&program->image[offsetof(Elf64_Ehdr, e_entry)], &seal, sizeof seal);
+    if (sealed_size((const unsigned char*)program->image.data()) != program->image.size()) {
+        program->log += "the linker does not put the table of sections last\n";
+        return COMPILATION;
+    }
     return SUCCESS;
 }
 

@@ -16,7 +16,7 @@ __attribute__((weak)) void __sanitizer_finish_switch_fiber(void*, const void**, 
 __attribute__((weak)) void __asan_unpoison_memory_region(const volatile void*, size_t);
 }
 
-#ifdef __x86_64__
+#ifdef STANDIN_SWITCH
 // standin_switch(&from, to): pushes what a function must preserve, exchanges stacks, pops.
 extern "C" void standin_switch(void** from, void* to);
 asm(R"(
@@ -68,7 +68,7 @@ void Fiber::start(void* stack, size_t bytes, void (*body)()) {
     own_shadow_ = nullptr;
     // A fiber of an aborted launch has left marks of its variables here.
     if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(stack, bytes);
-#ifdef __x86_64__
+#ifdef STANDIN_SWITCH
     // As if `first` had been called: its frame starts 8 bytes below a multiple of 16.
     void** top = (void**)((uintptr_t)stack + bytes) - 1;
     *top = nullptr;
@@ -89,7 +89,7 @@ void Fiber::enter() {
     if (__sanitizer_start_switch_fiber) {
         __sanitizer_start_switch_fiber(&other_shadow_, stack_, bytes_);
     }
-#ifdef __x86_64__
+#ifdef STANDIN_SWITCH
     standin_switch(&there_, here_);
 #else
     swapcontext(&there_, &here_);
@@ -104,7 +104,7 @@ void Fiber::leave(bool for_good) {
         __sanitizer_start_switch_fiber(for_good ? nullptr : &own_shadow_, other_stack_,
                                        other_bytes_);
     }
-#ifdef __x86_64__
+#ifdef STANDIN_SWITCH
     standin_switch(&here_, there_);
 #else
     swapcontext(&here_, &there_);

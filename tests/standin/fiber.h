@@ -3,7 +3,10 @@
 #pragma once
 #include <cstddef>
 
-#ifndef __x86_64__
+// STANDIN_PORTABLE: the way of other machines, for a look at it on this one.
+#if defined(__x86_64__) && !defined(STANDIN_PORTABLE)
+#define STANDIN_SWITCH 1
+#else
 #include <ucontext.h>
 #endif
 
@@ -30,7 +33,7 @@ class Fiber {
     void* other_shadow_;
     const void* other_stack_;
     size_t other_bytes_;
-#ifdef __x86_64__
+#ifdef STANDIN_SWITCH
     void* here_;
     void* there_;
 #else

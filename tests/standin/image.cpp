@@ -1,7 +1,6 @@
 #include "image.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 
 #include "cluster.h"
 #include "errors.h"
+#include "seal.h"
 
 namespace standin {
 
@@ -25,12 +25,12 @@ static bool write_all(int file, const char* bytes, size_t count) {
 }
 
 int load_image(const void* bytes, LoadedImage& loaded) {
+    const unsigned char* const image = (const unsigned char*)bytes;
+    const size_t size = sealed_size(image);
+    if (size == 0) return INVALID_IMAGE;
     Elf64_Ehdr header;
-    memcpy(&header, bytes, sizeof header);
-    if (memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return INVALID_IMAGE;
-    if (header.e_type != ET_DYN || header.e_shoff == 0) return NO_BINARY_FOR_GPU;
-    // Linkers put the table of sections last.
-    const size_t size = header.e_shoff + (size_t)header.e_shnum * header.e_shentsize;
+    memcpy(&header, image, sizeof header);
+    if (header.e_entry != seal_of(image, size)) return INVALID_IMAGE;
     loaded.file = memfd_create("standin-image", MFD_CLOEXEC);
     if (loaded.file < 0 || !write_all(loaded.file, (const char*)bytes, size)) {
         perror("stand-in driver: an image can not be written to memory");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +32,22 @@ class Arguments(ctypes.Structure):
     )
 
 
-def module(standin: StandIn, body: str, options: tuple[str, ...] = ()) -> direct.Module:
-    options = ("--gpu-architecture=sm_90", *options)
-    image = direct.compile_program(standin, ARGUMENTS + body, HEADERS, options=options)
-    return direct.load(standin, image)
+def module(standin: StandIn, body: str) -> direct.Module:
+    return direct.load(standin, direct.compile_program(standin, ARGUMENTS + body, HEADERS))
+
+
+@functools.cache
+def image(standin: StandIn, body: str, architecture: str = "sm_90") -> bytes:
+    """As compiled once for all tests that change no setting of the compiler."""
+    options = [f"--gpu-architecture={architecture}"]
+    return direct.compile_program(standin, ARGUMENTS + body, HEADERS, options=options)
 
 
 class Case:
     """A kernel with an input and an output of 32-bit numbers."""
 
     def __init__(self, standin: StandIn, body: str, out: int, source: int = 0) -> None:
-        self.module = module(standin, body)
+        self.module = direct.load(standin, image(standin, body))
         self.standin = standin
         self.source = np.arange(source + 4, dtype=np.uint32)
         # bulk_load needs 16 bytes' alignment
