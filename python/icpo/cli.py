@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from icpo import __version__, _core
+from icpo import __version__, _core, machine
 from icpo.errors import ConfigError, IcpoError
 from icpo.tiny.cli import add_parser as add_pretrain_tiny
 
@@ -82,6 +83,13 @@ exit codes:
   interrupted
 """
 
+INFO_EXAMPLES = """\
+examples:
+  icpo info
+  icpo info --vocab 151936 --dtype bfloat16
+  icpo info --json
+"""
+
 #: A setting on the command line, as opposed to a file.
 _SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
 
@@ -122,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_verify(commands)
     _add_train(commands)
+    _add_info(commands)
     add_pretrain_tiny(commands)
     return parser
 
@@ -208,6 +217,37 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="check settings, data and model, print all settings, and stop",
     )
     train.set_defaults(run=_train)
+
+
+def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = commands.add_parser(
+        "info",
+        help="what this machine offers: threads, GPUs, kernels",
+        description="Tells which devices and kernels there are, and what is missing.",
+        epilog=INFO_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = about.add_argument
+    add(
+        "--vocab",
+        type=_count,
+        metavar="N",
+        help="say whether the fast path takes rows of N logits, and where its kernels come from",
+    )
+    add(
+        "--dtype",
+        choices=["bfloat16", "float16", "float32"],
+        default="bfloat16",
+        help="of the logits (default: bfloat16)",
+    )
+    add("--json", action="store_true", help="print it as JSON")
+    about.set_defaults(run=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    about = machine.info(options.vocab, options.dtype)
+    print(json.dumps(about, indent=2) if options.json else machine.describe(about))
+    return 0
 
 
 def _train(options: argparse.Namespace) -> int:

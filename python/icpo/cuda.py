@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from icpo import _core
-from icpo.errors import DeviceError, DTypeError
+from icpo.errors import ConfigError, DeviceError, DTypeError
 
-__all__ = ["is_built", "prepare", "require"]
+__all__ = ["check_vocab", "dtype_name", "is_built", "prepare", "require"]
+
+NOT_BUILT = "this build of icpo-rs has no CUDA support: it was compiled without the feature 'cuda'"
 
 #: Where the wheels that torch depends on put NVRTC, below the namespace package `nvidia`.
 _NVRTC_IN_WHEELS = ("cu13/lib/libnvrtc.so.13", "cuda_nvrtc/lib/libnvrtc.so.12")
@@ -37,14 +39,30 @@ def prepare(device: object, vocab: int, dtype: object) -> dict[str, Any]:
         ``plan`` how a row is cut that stays in registers, or why none does.
 
     Raises:
-        DeviceError, DTypeError, ShapeError.
+        DeviceError, DTypeError, ConfigError.
     """
-    number = _number(device)
+    number, name = _number(device), dtype_name(dtype)
+    check_vocab(vocab)
     require()
+    return _core.cuda_prepare(number, vocab, name)
+
+
+def dtype_name(dtype: object) -> str:
+    """The name of a dtype of logits, given as text or as torch's.
+
+    Raises:
+        DTypeError: if it is none.
+    """
     name = str(dtype).removeprefix("torch.")
     if name not in ("bfloat16", "float16", "float32"):
         raise DTypeError(f"dtype: expected bfloat16, float16 or float32, got {name}")
-    return _core.cuda_prepare(number, vocab, name)
+    return name
+
+
+def check_vocab(vocab: int) -> None:
+    """Checks that a vocabulary has tokens, and not too many."""
+    if not 1 <= vocab <= 2**31:
+        raise ConfigError(f"vocab: expected a number of tokens from 1 to 2^31, got {vocab}")
 
 
 def is_built() -> bool:
@@ -59,10 +77,7 @@ def require() -> None:
         DeviceError: if it was built without.
     """
     if not is_built():
-        raise DeviceError(
-            "this build of icpo-rs has no CUDA support: it was compiled without the feature "
-            "'cuda'; icpo.ops.reference runs on any device"
-        )
+        raise DeviceError(f"{NOT_BUILT}; icpo.ops.reference runs on any device")
     _configure()
 
 
