@@ -185,6 +185,8 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
     }
 }
 
+static const u32 NOTHING_NEW = 0, SLOT_EMPTY = 1, ALL_TOLD = 2;
+
 DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, u32 lane) {
     Loader loader = {next_trained(a, cluster_index()), 0, 0, 1};
     if (slice.chunks == 0) loader.row = a.rows;
@@ -198,15 +200,15 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
     Token token = load_token(a.inputs, row, 0.0);
     u32 turn = 0, parity = 0;
     while (true) {
-        // One lane looks, so that all lanes see the same.
-        u32 news = 0;
-        if (lane == 0) {
-            news = barrier_ended(&shared->told[turn], parity) ? 2u : 0u;
-            if (!news && loader.may_load(a, shared)) news = 1u;
+        // One lane looks, until there is something to do, so that all lanes see the same.
+        u32 news = NOTHING_NEW;
+        while (lane == 0 && news == NOTHING_NEW) {
+            if (barrier_ended(&shared->told[turn], parity)) news = ALL_TOLD;
+            else if (loader.may_load(a, shared)) news = SLOT_EMPTY;
         }
         news = shuffle_first(news);
         sync_warp();  // what one lane has acquired, the others may read
-        if (news == 2u) {
+        if (news == ALL_TOLD) {
             settle(a, shared, shared->messages[turn], row, token, lane);
             sync_warp();
             if (lane == 0) {
@@ -218,7 +220,7 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
             token = load_token(a.inputs, row, 0.0);
             parity ^= turn;
             turn ^= 1;
-        } else if (news == 1u) {
+        } else {
             loader.load(a, shared, slice, lane == 0);
         }
     }

@@ -65,7 +65,9 @@ def backward(
 def check_forward(out: dict[str, Tensor], truth: Truth) -> None:
     assert not out["status"].any()
     assert ((out["logp"].double() - truth.logp).abs() <= 2e-6 * truth.logp.abs() + 1e-9).all()
-    assert ((out["entropy"].double() - truth.entropy).abs() <= 5e-6 * truth.entropy + 2e-7).all()
+    # Where another token than the selected one has all the mass, what is left is the error of its
+    # exponential, 2^-22.
+    assert ((out["entropy"].double() - truth.entropy).abs() <= 5e-6 * truth.entropy + 4e-7).all()
     assert torch.equal(out["rank"], truth.rank)
 
 
@@ -220,7 +222,7 @@ def test_any_schedule_gives_the_same_bits(stream, standin, dtype):
     g, h = torch.randn(2, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     first = None
     for seed in range(6):
-        standin.set("ICPO_STANDIN_SEED", str(seed))
+        standin.set("seed", seed)
         out = forward(stream, logits, ids, scale_of(0.9))
         dlogits = logits.clone()
         backward(stream, dlogits, dlogits, ids, scale_of(0.9), out["saved"], g, h)
