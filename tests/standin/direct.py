@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from standin import StandIn
 
-KERNEL_NAMES = "device.cuh"
-
 
 class CompileError(Exception):
     """The compiler refused a program; the message is its log."""
