@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import gpu
+import gpu_measure
+import gpu_problem
 import pytest
 import torch
 
 from icpo import _core
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benches"))
-
-import gpu
-import gpu_measure
-import gpu_problem
 
 
 class Emulated(gpu_measure.Cpu):
