@@ -21,6 +21,7 @@ PYTHON = Path(__file__).resolve().parents[1] / "python"
 sys.path[1:1] = [str(PYTHON), str(PYTHON / "ops")]
 
 import every_backend  # noqa: E402
+import runs  # noqa: E402
 import test_registration  # noqa: E402
 
 import test_errors  # noqa: E402
@@ -266,3 +267,9 @@ def test_a_captured_graph_can_not_check(streams):
         ops.fused_policy_loss(**call, inplace=inplace, check=False)
     with pytest.raises(icpo.ConfigError, match="check: expected False"):
         ops.group_advantages(torch.zeros(2), torch.zeros(2, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", runs.OPERATORS)
+@pytest.mark.parametrize("vocabulary", [1024, 1025])
+def test_runs_are_equal_to_the_last_bit(name, vocabulary):
+    runs.same_bits(name, runs.problem(vocabulary, device="cpu"))

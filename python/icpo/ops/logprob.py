@@ -112,7 +112,8 @@ def token_stats(
         ids: (N,) or (B, T) the selected tokens, any integer dtype.
         temperature: divides the logits; a number, or a tensor with one for each token.
         check: whether NaN, +inf, rows of nothing but -inf, and selected tokens with a logit of
-            -inf are errors (`NonFiniteError`), or give NaN and -inf.
+            -inf are errors (`NonFiniteError`), or give NaN and -inf. On a GPU a check waits for the
+            device; without one, ids outside the vocabulary give NaN too.
 
     Raises:
         ShapeError, DTypeError, DeviceError, TokenIdError, ConfigError, NonFiniteError.

@@ -103,7 +103,9 @@ def policy_loss(
             the whole batch where this is one micro-batch of it. The losses of the micro-batches
             then add up to that of the batch.
         check: whether values that are not finite, at tokens that count, are errors
-            (`NonFiniteError`) or pass through.
+            (`NonFiniteError`) or pass through. On a GPU a check waits for the device; without one,
+            what ids, temperatures, masks and offsets hold is not looked at either, and what is
+            wrong with it shows as NaN.
 
     Returns:
         The loss, float32 (float64 if ``logp`` is), and `LossMetrics`. Without any valid token the
