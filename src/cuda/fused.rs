@@ -7,7 +7,7 @@ use super::plan::{FusedPlan, plan};
 use super::policy_loss::Batch;
 use super::sources::Unit;
 use super::stream::Stream;
-use super::view::{self, DType, DeviceView, Logits, RowScales};
+use super::view::{self, DType, DeviceView, Element, Logits, RowScales};
 use crate::error::{Error, Result};
 use crate::objective::LossConfig;
 
@@ -43,7 +43,16 @@ pub fn obstacle(
         Ok(plan) => plan,
         Err(reason) => return Ok(Some(reason)),
     };
-    Ok(match stream.load(Unit::Fused(plan, given.element)) {
+    obstacle_of_plan(stream, plan, given.element)
+}
+
+/// Why a device can not run a plan that fits it on paper. Loads the kernel.
+pub(crate) fn obstacle_of_plan(
+    stream: &Stream,
+    plan: FusedPlan,
+    element: Element,
+) -> Result<Option<String>> {
+    Ok(match stream.load(Unit::Fused(plan, element)) {
         Ok(unit) if unit.kernels.iter().any(|kernel| kernel.resident == 0) => {
             Some(format!("the device has no room for a cluster of {} blocks", plan.cluster))
         }

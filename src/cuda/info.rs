@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::device::{Properties, device};
 use super::driver::driver;
 use super::error::CudaError;
+use super::fused;
 use super::module::Origin;
 use super::nvrtc::Nvrtc;
 use super::places::{Places, places};
@@ -113,16 +114,32 @@ pub fn device_plan(
     Ok(plan(vocabulary, element, device(ordinal)?.properties.limits))
 }
 
+/// What a device is ready for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// What was loaded for it, or had been.
+    pub units: Vec<UnitInfo>,
+    /// How the row-resident kernel is cut, or why other kernels do its work.
+    pub plan: std::result::Result<FusedPlan, String>,
+}
+
 /// Loads all kernels that a vocabulary needs on a device, so that none is loaded later.
 ///
 /// # Errors
 /// If there is no such device, or a unit can not be had.
-pub fn prepare(ordinal: usize, vocabulary: u64, element: Element) -> Result<Vec<UnitInfo>> {
+pub fn prepare(ordinal: usize, vocabulary: u64, element: Element) -> Result<Prepared> {
     // SAFETY: 0 is the default stream of any device.
     let stream = unsafe { Stream::new(ordinal, 0) }?;
-    let limits = stream.device.properties.limits;
-    let units = Unit::needed(vocabulary, element, limits).into_iter();
-    units.map(|unit| Ok(unit_info(unit, stream.load(unit)?))).collect()
+    let load = |unit| -> Result<UnitInfo> { Ok(unit_info(unit, stream.load(unit)?)) };
+    let mut units = Unit::COMMON.into_iter().map(load).collect::<Result<Vec<_>>>()?;
+    let mut plan = plan(vocabulary, element, stream.device.properties.limits);
+    if let Ok(fitting) = plan {
+        match fused::obstacle_of_plan(&stream, fitting, element)? {
+            Some(reason) => plan = Err(reason),
+            None => units.push(load(Unit::Fused(fitting, element))?),
+        }
+    }
+    Ok(Prepared { units, plan })
 }
 
 /// Where images and compilers are looked for.

@@ -37,8 +37,8 @@ pub use device::Properties;
 pub use error::CudaError;
 pub use image::Image;
 pub use info::{
-    DeviceInfo, KernelInfo, UnitInfo, compiler, device_info, device_plan, prepare, searched,
-    versions,
+    DeviceInfo, KernelInfo, Prepared, UnitInfo, compiler, device_info, device_plan, prepare,
+    searched, versions,
 };
 pub use kernel::TOKENS_A_BLOCK;
 pub use module::Origin;

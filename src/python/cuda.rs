@@ -476,13 +476,10 @@ pub(crate) fn cuda_prepare<'py>(
     dtype: &str,
 ) -> PyResult<Bound<'py, PyDict>> {
     let element = element(dtype)?;
-    let (units, plan) = run(py, || {
-        let units = cuda::prepare(device, vocabulary, element)?;
-        Ok((units, PyPlan::new(cuda::device_plan(device, vocabulary, element)?)))
-    })?;
+    let prepared = run(py, || Ok(cuda::prepare(device, vocabulary, element)?))?;
     let dict = PyDict::new(py);
-    dict.set_item("units", units_dict(py, &units)?)?;
-    dict.set_item("plan", plan)?;
+    dict.set_item("units", units_dict(py, &prepared.units)?)?;
+    dict.set_item("plan", PyPlan::new(prepared.plan))?;
     Ok(dict)
 }
 
