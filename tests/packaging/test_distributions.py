@@ -7,6 +7,7 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,19 +68,51 @@ def test_wheel_contents(wheel: Path) -> None:
         names = set(archive.namelist())
     info = {n for n in names if re.match(r"icpo_rs-[^/]+\.dist-info/", n)}
     assert any(n.endswith("/licenses/LICENSE") for n in info)
-    python = {n.removeprefix("python/") for n in sources("python/icpo", ".py", ".pyi", ".typed")}
+    suffixes = (".py", ".pyi", ".typed", ".cubin")
+    python = {n.removeprefix("python/") for n in sources("python/icpo", *suffixes)}
     assert {"icpo/py.typed", "icpo/_core.pyi"} <= names
     assert names - info == python | {"icpo/_core.abi3.so"}
+
+
+@pytest.fixture
+def prebuilt() -> Iterator[str]:
+    """The name of an image that lies where `make kernels` puts them, while a test runs."""
+    folder = ROOT / "python" / "icpo" / "kernels"
+    image = folder / "test-0123456789abcdef.sm_90.cubin"
+    was_there = folder.exists()
+    folder.mkdir(exist_ok=True)
+    image.write_bytes(b"an image")
+    try:
+        yield image.name
+    finally:
+        image.unlink()
+        if not was_there:
+            folder.rmdir()
+
+
+def test_wheel_takes_prebuilt_kernels(wheel: Path, prebuilt: str, tmp_path: Path) -> None:
+    """The extension is compiled already, by the same command in `make wheel`."""
+    command = [sys.executable, "-m", "maturin", "build", "--release", "--out", str(tmp_path)]
+    command += ["--zig"] if sys.platform == "linux" else []
+    scripts = str(Path(sys.executable).parent)
+    path = os.pathsep.join([scripts, os.environ["PATH"]])
+    env = os.environ | {"VIRTUAL_ENV": sys.prefix, "PATH": path}
+    env.pop("CONDA_PREFIX", None)
+    subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True)
+    with zipfile.ZipFile(only("*.whl", tmp_path)) as archive:
+        assert f"icpo/kernels/{prebuilt}" in archive.namelist()
+    assert only("*.whl", tmp_path).name == wheel.name
 
 
 def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {n.partition("/")[2] for n in archive.getnames()}
     needed = {"Cargo.toml", "Cargo.lock", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
-    needed |= sources("src", ".rs") | sources("python/icpo", ".py", ".pyi", ".typed")
+    needed |= sources("src", ".rs") | sources("kernels", ".cu", ".cuh")
+    needed |= sources("python/icpo", ".py", ".pyi", ".typed")
     assert needed <= names, needed - names
     allowed = re.compile(r"(src|kernels|python/icpo|tests|benches)/|[A-Za-z-]+(\.(md|toml|lock))?$")
-    built = re.compile(r"(^|/)(target|dist|__pycache__|\.venv[^/]*)/|\.(so|pyc)$")
+    built = re.compile(r"(^|/)(target|dist|__pycache__|\.venv[^/]*)/|\.(so|pyc|cubin)$")
     stray = {n for n in names if not allowed.match(n) or built.search(n)}
     assert not stray
 
