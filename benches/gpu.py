@@ -410,7 +410,7 @@ def fused_alone(
     tensors = {"weights": weights, "old_logp": problem.old_logp, "advantage": problem.advantage}
     absent = ("expert", "behavior_logp", "ref_logp")
     batch = {name: view(tensor) for name, tensor in tensors.items()} | dict.fromkeys(absent)
-    logp, entropy = (torch.empty_like(problem.old_logp) for _ in range(2))
+    logp, entropy = (torch.empty_like(weights) for _ in range(2))
     status = torch.empty_like(problem.ids, dtype=torch.uint8)
 
     def run() -> object:

@@ -28,8 +28,8 @@ struct FusedArguments {
     const double* weights;  // zero: the row has no part in the loss, and its gradient is 0
     TokenInputs inputs;
     LossSettings settings;
-    float* logp;
-    float* entropy;
+    double* logp;
+    double* entropy;
     u8* status;  // or null
     u32 rows;
     u32 vocabulary;
@@ -167,8 +167,7 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
     const bool warm = c > 0.0 && c < (double)infinity();
     const u32 status = row_and_input_status(warm ? result.status : (u32)BAD_TEMPERATURE,
                                             input_status(token, a.settings));
-    // The loss sees the log-prob as everybody else will: rounded.
-    token.logp = (double)(float)result.logp;
+    token.logp = result.logp;
     const TokenLoss loss = token_loss(token, a.settings);
     const double weight = a.weights[row];
     const RowGradient gradient = row_gradient(
@@ -178,8 +177,8 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
         shared->orders.gradient = gradient;
         shared->orders.leave = a.leave_unsound && status != SOUND;
         if (cluster_rank() == 0) {
-            a.logp[row] = (float)result.logp;
-            a.entropy[row] = (float)result.entropy;
+            a.logp[row] = result.logp;
+            a.entropy[row] = result.entropy;
             if (a.status) a.status[row] = (u8)status;
         }
     }
@@ -282,7 +281,7 @@ DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u3
             write_zeros(a.dlogits.row<Element>(row) + (u64)slice.first * 16, slice, holder);
         }
         if (task >= ZERO && holder == 0 && cluster_rank() == 0) {
-            a.logp[row] = a.entropy[row] = task == ZERO ? 0.f : not_a_number();
+            a.logp[row] = a.entropy[row] = task == ZERO ? 0.0 : (double)not_a_number();
             if (a.status) a.status[row] = task == ZERO ? SOUND : BAD_ID;
         }
         if (task < ZERO) {

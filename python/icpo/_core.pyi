@@ -310,8 +310,8 @@ class CudaStream:
         scales: _Scales,
         config: LossConfig,
         *,
-        logp: TensorView,  # (N,) float32, written
-        entropy: TensorView,  # (N,) float32, written
+        logp: TensorView,  # (N,) float64, written
+        entropy: TensorView,  # (N,) float64, written
         status: TensorView,  # (N,) uint8, written
         leave_unsound: bool,
         plan: Mapping[str, int] | None = None,  # as of cuda_plan, which is asked otherwise

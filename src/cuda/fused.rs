@@ -17,9 +17,9 @@ const VECTOR: u64 = 16;
 /// What the loss writes, each with a value a row.
 #[derive(Debug, Clone, Copy)]
 pub struct FusedOutputs<'a> {
-    /// Log-probabilities, float32.
+    /// Log-probabilities, float64: rounded to float32 they would move a ratio by 1e-6.
     pub logp: DeviceView<'a>,
-    /// Entropies, float32.
+    /// Entropies, float64.
     pub entropy: DeviceView<'a>,
     /// What is wrong with the row, uint8.
     pub status: DeviceView<'a>,
@@ -99,8 +99,8 @@ pub fn fused(
         weights: batch.weights(rows)?,
         inputs: batch.inputs(rows, config)?,
         settings: config.into(),
-        logp: outputs.logp.output("logp", DType::Float32, rows)?,
-        entropy: outputs.entropy.output("entropy", DType::Float32, rows)?,
+        logp: outputs.logp.output("logp", DType::Float64, rows)?,
+        entropy: outputs.entropy.output("entropy", DType::Float64, rows)?,
         status: view::bytes_out("status", Some(&outputs.status), rows)?,
         rows: given.count,
         vocabulary: given.columns,

@@ -111,8 +111,8 @@ def run(
     dlogits = logits if dlogits is None else dlogits
     rows = len(batch.ids)
     out = {
-        "logp": torch.full((rows,), 99.0),
-        "entropy": torch.full((rows,), 99.0),
+        "logp": torch.full((rows,), 99.0, dtype=DOUBLE),
+        "entropy": torch.full((rows,), 99.0, dtype=DOUBLE),
         "status": torch.full((rows,), 99, dtype=torch.uint8),
     }
     if scales is None:
@@ -136,15 +136,15 @@ def run(
 def check(batch: Batch, dlogits: Tensor, out: dict[str, Tensor]) -> None:
     truth, valid = batch.truth, batch.weights > 0
     assert not out["status"].any()
-    error = (out["logp"].double() - truth.logp).abs()
+    error = (out["logp"] - truth.logp).abs()
     assert (error <= 2e-6 * truth.logp.abs() + 1e-9)[valid].all()
-    error = (out["entropy"].double() - truth.entropy).abs()
+    error = (out["entropy"] - truth.entropy).abs()
     assert (error <= 5e-6 * truth.entropy + 4e-7)[valid].all()
     assert not out["logp"][~valid].any() and not out["entropy"][~valid].any()
     assert not dlogits[~valid].any()
     _, expected = batch.expected()
     naive = expected.to(dlogits.dtype)
-    assert relative_norm(dlogits, expected) <= max(2e-6, 1.01 * relative_norm(naive, expected))
+    assert relative_norm(dlogits, expected) <= max(1e-6, 1.01 * relative_norm(naive, expected))
 
 
 def random_batch(
@@ -203,11 +203,10 @@ def test_the_two_ways_agree(stream):
         scales = (1.4426950408889634 / batch.temperature[:, 0]).float()
         states = torch.empty((rows, 5), dtype=DOUBLE)
         stream.row_states(view(logits), view(batch.ids), view(scales), view(states))
-        logp, saved = torch.empty(rows), torch.empty((rows, 4), dtype=DOUBLE)
-        stream.finish_rows(
-            view(states), view(batch.ids), view(scales), 4804, logp=view(logp), saved=view(saved)
-        )
+        saved = torch.empty((rows, 4), dtype=DOUBLE)
+        stream.finish_rows(view(states), view(batch.ids), view(scales), 4804, saved=view(saved))
         valid = batch.weights > 0
+        logp = saved[:, 2].contiguous()
         assert torch.allclose(out["logp"][valid], logp[valid], rtol=4e-7, atol=1e-9)
         d_logp, d_entropy = torch.empty((2, rows), dtype=DOUBLE)
         partials = torch.empty((1, len(_core.LOSS_SUMS)), dtype=DOUBLE)
