@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,10 +74,9 @@ def raise_first(checks: Iterable[Check]) -> None:
 
 def spelled(value: float) -> str:
     """A number as the core spells it."""
-    value = float(value)
     if value != value:
         return "NaN"
-    return repr(value).removesuffix(".0")
+    return np.format_float_positional(value, trim="-")
 
 
 ##### Settings, which are no tensors
