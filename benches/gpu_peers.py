@@ -293,3 +293,66 @@ GRADIENT: dict[str, Peer] = {
     "TRL": trl_gradient,
     "QuACK (no temperature)": quack_gradient,
 }
+
+
+##### From hidden states to their gradient and that of the head
+
+LinearPeer = Callable[[Problem, Tensor, Tensor], Run]
+
+
+def linear_gradient(loss: Callable[[Problem, Tensor, Tensor], Tensor]) -> LinearPeer:
+    """A peer that differentiates a loss of a problem, hidden states and a head."""
+
+    def peer(problem: Problem, hidden: Tensor, head: Tensor) -> Run:
+        return lambda: torch.autograd.grad(loss(problem, hidden, head), (hidden, head))
+
+    return peer
+
+
+def eager_linear(problem: Problem, hidden: Tensor, head: Tensor) -> Tensor:
+    """The logits whole, and the plain loss."""
+    logits = hidden @ head.t()
+    return plain_loss(logits, problem.ids, problem.old_logp, problem.advantage)
+
+
+def verl_linear(problem: Problem, hidden: Tensor, head: Tensor) -> Run:
+    """verl's fused linear layer under the plain loss."""
+    from verl.utils.experimental.torch_functional import FusedLinearForPPO
+
+    layer = FusedLinearForPPO()
+
+    def loss(problem: Problem, hidden: Tensor, head: Tensor) -> Tensor:
+        logp, _ = layer(hidden, head, problem.ids, TEMPERATURE)
+        return clipped(logp, problem.old_logp, problem.advantage).mean()
+
+    return linear_gradient(loss)(problem, hidden, head)
+
+
+def liger_linear(problem: Problem, hidden: Tensor, head: Tensor) -> Run:
+    """Liger's fused linear GRPO loss, a sequence at a time."""
+    from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
+
+    layer = LigerFusedLinearGRPOLoss(
+        beta=0.0,
+        use_ref_model=False,
+        epsilon_low=CONFIG.clip_low,
+        epsilon_high=CONFIG.clip_high,
+        temperature=TEMPERATURE,
+    )
+    ids, old, advantage = (padded(x) for x in (problem.ids, problem.old_logp, problem.advantage))
+    mask = torch.ones_like(ids)
+
+    def loss(_: Problem, hidden: Tensor, head: Tensor) -> Tensor:
+        total, *_ = layer(
+            padded(hidden), head, ids, mask, advantage[:, 0].contiguous(), old_per_token_logps=old
+        )
+        return total
+
+    return linear_gradient(loss)(problem, hidden, head)
+
+
+LINEAR: dict[str, LinearPeer] = {
+    "torch eager": linear_gradient(eager_linear),
+    "verl, fused linear": verl_linear,
+    "Liger, fused linear": liger_linear,
+}
