@@ -1,8 +1,9 @@
 //! The driver's library: opened when first asked for, each call checked.
 //!
-//! cudarc names the types. Its functions are not called: they panic where the library or a symbol is
-//! missing, and their result is an enumeration that a newer driver's codes fall out of.
+//! cudarc names the types. Its functions are not called: they panic where the library or a symbol
+//! is missing, and their result is an enumeration that a newer driver's codes fall out of.
 
+use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
@@ -359,12 +360,9 @@ fn words(ask: Words, code: c_int) -> String {
     }
 }
 
-/// What an error says, and its cause, where loaders put the words that help.
-pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+/// What a loader says: the words that help are in the cause of its error.
+pub(crate) fn loader_says(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn open() -> Result<Library, CudaError> {
@@ -373,7 +371,7 @@ fn open() -> Result<Library, CudaError> {
         // SAFETY: the driver's library is made to be opened by any program.
         match unsafe { Library::new(name) } {
             Ok(library) => return Ok(library),
-            Err(error) => tried.push(with_cause(&error)),
+            Err(error) => tried.push(loader_says(&error)),
         }
     }
     Err(CudaError::NoLibrary { tried: tried.join("; ") })

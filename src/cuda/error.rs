@@ -21,7 +21,9 @@ pub enum CudaError {
     },
 
     /// The driver is older than what the kernels need.
-    #[error("expected a driver of CUDA 12.0 or newer, got one of CUDA {}.{}", .version.0, .version.1)]
+    #[error(
+        "expected a driver of CUDA 12.0 or newer, got one of CUDA {}.{}", .version.0, .version.1
+    )]
     OldDriver {
         /// The CUDA version that it supports.
         version: (u32, u32),

@@ -95,8 +95,8 @@ impl Kernel {
         Block { threads, shared, cluster }
     }
 
-    /// Whether its blocks take one piece of work after another, so that no more of them are launched
-    /// than the device holds at a time.
+    /// Whether its blocks take one piece of work after another, so that no more of them are
+    /// launched than the device holds at a time.
     pub fn persistent(self) -> bool {
         matches!(self, Self::RowStates(_) | Self::Gradient(_) | Self::Scale(_) | Self::Fused { .. })
     }

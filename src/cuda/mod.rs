@@ -3,12 +3,12 @@
 //! Nothing here needs CUDA to build, link or load: the driver's library is opened when a device is
 //! first asked for, and whoever asks without one is told what is missing. Arrays are
 //! [`DeviceView`]s, which are passed on and never followed. Operators check them, and put kernels
-//! onto a [`Stream`]: nothing is allocated on the device, and nothing waits for it, so that a stream
-//! that captures a graph can capture these too, once their kernels are loaded ([`prepare`]).
+//! onto a [`Stream`]: nothing is allocated on the device, and nothing waits for it, so that a
+//! stream that captures a graph can capture these too, once their kernels are loaded ([`prepare`]).
 //!
-//! Kernels live in kernels/*.cu. They are part of this crate as text, and become machine code ahead of
-//! time or by [`Nvrtc`] at run time; files of machine code have names that say all they were made
-//! from.
+//! Kernels live in kernels/*.cu. They are part of this crate as text, and become machine code ahead
+//! of time or by [`Nvrtc`] at run time; files of machine code have names that say all they were
+//! made from.
 
 pub mod advantage;
 mod arguments;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
-use super::driver::with_cause;
+use super::driver::loader_says;
 use super::error::CudaError;
 use super::image::Image;
 
 type Handle = *mut c_void;
 
-/// Declares NVRTC's functions once: the table of addresses, how it is filled, and a checked call for
-/// each.
+/// Declares NVRTC's functions once: the table of addresses, how it is filled, and a checked call
+/// for each.
 macro_rules! functions {
     ($($call:ident = $symbol:literal ($($argument:ident: $type:ty),*);)*) => {
         struct Functions {
@@ -110,7 +110,11 @@ impl Nvrtc {
         for file in files {
             match Self::open_file(file, driver) {
                 Ok(nvrtc) => return Ok(nvrtc),
-                Err(why) => tried.push(format!("{}: {why}", file.display())),
+                Err(why) => {
+                    // Loaders begin with the file themselves, mostly.
+                    let file = format!("{}: ", file.display());
+                    tried.push(format!("{file}{}", why.strip_prefix(&file).unwrap_or(&why)));
+                }
             }
         }
         Err(CudaError::NoCompiler { tried: tried.join("; ") })
@@ -118,8 +122,8 @@ impl Nvrtc {
 
     fn open_file(file: &Path, driver: Option<(u32, u32)>) -> Result<Self, String> {
         // SAFETY: NVRTC is made to be opened by any program.
-        let library = unsafe { Library::new(file) }.map_err(|error| with_cause(&error))?;
-        let functions = Functions::find(&library).map_err(|error| with_cause(&error))?;
+        let library = unsafe { Library::new(file) }.map_err(|error| loader_says(&error))?;
+        let functions = Functions::find(&library).map_err(|error| loader_says(&error))?;
         // A library that may have started threads is not closed again.
         std::mem::forget(library);
         let (mut major, mut minor) = (0, 0);

@@ -1,8 +1,9 @@
 //! Whether the row-resident kernel fits a vocabulary and a device, and how it is cut for them.
 //!
 //! The kernel (kernels/fused.cu) holds a row in the registers of a cluster of blocks while the next
-//! rows stream into shared memory. So three sizes decide: registers bound how much of a row a thread
-//! can hold, the cluster how many threads share a row, and shared memory how far loading runs ahead.
+//! rows stream into shared memory. So three sizes decide: registers bound how much of a row a
+//! thread can hold, the cluster how many threads share a row, and shared memory how far loading
+//! runs ahead.
 
 use super::view::Element;
 
@@ -71,7 +72,8 @@ pub fn plan(vocabulary: u64, element: Element, limits: Limits) -> Result<FusedPl
     if bytes == 0 || !bytes.is_multiple_of(VECTOR) {
         let name = element.name();
         return Err(format!(
-            "a row of {vocabulary} {name} logits has {bytes} bytes, which is no multiple of {VECTOR}"
+            "a row of {vocabulary} {name} logits has {bytes} bytes, which is no multiple of \
+             {VECTOR}"
         ));
     }
     let vectors = bytes / VECTOR;

@@ -113,8 +113,9 @@ pub fn policy_loss(
     Ok(())
 }
 
-/// Adds partial sums up: `sums` has 26 numbers, `loss` one, which is that of all sums so far if they
-/// accumulate. `row_counts` are the numbers of policy rows and expert rows, which no token knows.
+/// Adds partial sums up: `sums` has 26 numbers, `loss` one, which is that of all sums so far if
+/// they accumulate. `row_counts` are the numbers of policy rows and expert rows, which no token
+/// knows.
 ///
 /// # Errors
 /// If arrays do not fit each other, or the device refuses.

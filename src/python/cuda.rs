@@ -16,7 +16,7 @@ use crate::cuda::fused::{FusedOutputs, fused, obstacle};
 use crate::cuda::logp_entropy::{
     GradientInput, RowResults, finish_rows, gradient, row_gradients, row_states,
 };
-use crate::cuda::plan::FusedPlan;
+use crate::cuda::plan::{FusedPlan, plan};
 use crate::cuda::policy_loss::{Batch, LossArrays, add_sums, policy_loss};
 use crate::cuda::scale::scale;
 use crate::cuda::{
@@ -432,16 +432,37 @@ impl PyPlan {
     }
 }
 
-/// How the row-resident kernel is cut for a vocabulary on a device, or why it does not take it.
+/// The number of a device, or the name of an architecture for the devices that it is named after.
+#[derive(FromPyObject)]
+pub(crate) enum PyDevice {
+    #[pyo3(transparent)]
+    Number(usize),
+    #[pyo3(transparent)]
+    Architecture(String),
+}
+
+fn architecture(name: &str) -> Result<Architecture, Failure> {
+    Architecture::from_name(name).ok_or_else(|| {
+        let known = Architecture::ALL.map(Architecture::name).join(" or ");
+        Error::Config { field: "arch", expected: known, got: name.to_string() }.into()
+    })
+}
+
+/// How the row-resident kernel is cut for a vocabulary, or why it does not take it.
 #[pyfunction]
 pub(crate) fn cuda_plan(
     py: Python<'_>,
-    device: usize,
+    device: PyDevice,
     vocabulary: u64,
     dtype: &str,
 ) -> PyResult<PyPlan> {
     let element = element(dtype)?;
-    run(py, || Ok(PyPlan::new(cuda::device_plan(device, vocabulary, element)?)))
+    run(py, || {
+        Ok(PyPlan::new(match &device {
+            PyDevice::Number(number) => cuda::device_plan(*number, vocabulary, element)?,
+            PyDevice::Architecture(name) => plan(vocabulary, element, architecture(name)?.limits()),
+        }))
+    })
 }
 
 fn unit_dict<'py>(py: Python<'py>, unit: &UnitInfo) -> PyResult<Bound<'py, PyDict>> {
@@ -540,8 +561,8 @@ pub(crate) fn cuda_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-/// Sets where images and the compiler are looked for, from now on. Without a folder for the cache the
-/// environment decides; a compiler that `ICPO_NVRTC` names stands above the others.
+/// Sets where images and the compiler are looked for, from now on. Without a folder for the cache
+/// the environment decides; a compiler that `ICPO_NVRTC` names stands above the others.
 #[pyfunction]
 #[pyo3(signature = (image_dirs, cache_dir=None, nvrtc=None))]
 pub(crate) fn cuda_configure(
@@ -568,10 +589,7 @@ pub(crate) fn cuda_units(
     dtype: Option<&str>,
 ) -> PyResult<Vec<PyUnit>> {
     run(py, || {
-        let architecture = Architecture::from_name(arch).ok_or_else(|| {
-            let known = Architecture::ALL.map(Architecture::name).join(" or ");
-            Error::Config { field: "arch", expected: known, got: arch.to_string() }
-        })?;
+        let architecture = architecture(arch)?;
         let units = match (vocabulary, dtype) {
             (None, None) => Unit::COMMON.to_vec(),
             (Some(vocabulary), Some(dtype)) => {
@@ -593,8 +611,8 @@ pub(crate) fn cuda_units(
     })
 }
 
-/// Compiles a source with NVRTC, the first of some files or of those that are searched, whatever the
-/// driver is. Gives the image and what the compiler said.
+/// Compiles a source with NVRTC, the first of some files or of those that are searched, whatever
+/// the driver is. Gives the image and what the compiler said.
 #[pyfunction]
 #[pyo3(signature = (main, sources, options, nvrtc=None))]
 pub(crate) fn cuda_compile<'py>(

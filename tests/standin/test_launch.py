@@ -665,6 +665,16 @@ def test_units_name_all_that_they_are_made_from() -> None:
         assert "--gpu-architecture=sm_90" in options
 
 
+def test_plans_of_an_architecture_are_those_of_its_devices(standin: StandIn) -> None:
+    for device, arch in enumerate(("sm_90", "sm_80", "sm_100", "sm_120")):
+        for vocabulary, dtype in ((151_936, "bfloat16"), (262_144, "float32"), (7, "float16")):
+            of_device = _core.cuda_plan(device, vocabulary, dtype)
+            assert of_device == _core.cuda_plan(arch, vocabulary, dtype)
+            assert isinstance(of_device, str) == (arch == "sm_80" or vocabulary == 7)
+    with pytest.raises(ValueError, match="arch: expected sm_80"):
+        _core.cuda_plan("sm_70", 64, "float32")
+
+
 def test_units_refuse_half_a_question() -> None:
     with pytest.raises(TypeError, match="dtype: needed for a vocabulary"):
         _core.cuda_units("sm_90", 64)
