@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import standin as standin_module
+from icpo import _core
 
 # One device for each architecture that there are kernels for, so that one process can use them all:
 # number 0 has clusters, number 1 has none.
@@ -23,8 +24,10 @@ missing: str | None = None
 loaded: standin_module.StandIn | None = None
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     global loaded, missing
+    # torch looks for devices of its own, and finds that this driver is not for it.
+    config.addinivalue_line("filterwarnings", "ignore:CUDA initialization")
     try:
         libraries = standin_module.build()
     except standin_module.NoCompiler as error:
@@ -34,7 +37,9 @@ def pytest_configure() -> None:
         return
     os.environ.setdefault("ICPO_STANDIN_CAPABILITY", CAPABILITIES)
     os.environ["ICPO_NVRTC"] = str(libraries.compiler)
-    os.environ["ICPO_CACHE_DIR"] = str(libraries.cache())
+    # Images compiled under a planted fault or other compiler flags stay apart from sound ones.
+    settings = (os.environ.get(f"ICPO_STANDIN_{name}", "") for name in ("MUTATION", "CXXFLAGS"))
+    os.environ["ICPO_CACHE_DIR"] = str(libraries.cache(*settings))
     loaded = standin_module.StandIn(libraries)
 
 
@@ -60,3 +65,9 @@ def standin(tmp_path: Path) -> Iterator[standin_module.StandIn]:
     yield loaded
     loaded.reset()
     loaded.log = None
+
+
+@pytest.fixture
+def stream(standin: standin_module.StandIn) -> _core.CudaStream:
+    """A stream of the device with clusters, for whoever wants kernels one by one."""
+    return _core.CudaStream(0, standin.stream(0))
