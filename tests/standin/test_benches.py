@@ -1,14 +1,17 @@
-"""The parts of the GPU benchmark that launch kernels one by one, on the stand-in."""
+"""The GPU benchmark on the stand-in: all but its times and its graphs."""
 
 from __future__ import annotations
 
 import gpu
+import gpu_correctness
 import gpu_measure
 import gpu_problem
 import pytest
 import torch
 
 from icpo import _core
+from icpo.ops.backend import BACKENDS
+from icpo.ops.cuda import CudaBackend
 
 
 class Emulated(gpu_measure.Cpu):
@@ -37,6 +40,43 @@ def small_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Besides the plan that is chosen one that cuts a row in two."""
     monkeypatch.setattr(gpu, "SHAPES", [(64, 2, 2)])
     monkeypatch.setattr(gpu, "CLUSTERS", (2,))
+
+
+class OneStream:
+    """Where the operators launch."""
+
+    def __init__(self, stream: _core.CudaStream) -> None:
+        self._stream = stream
+
+    def current(self, device: torch.device) -> _core.CudaStream:
+        return self._stream
+
+    def is_capturing(self, device: torch.device) -> bool:
+        return False
+
+
+@pytest.fixture
+def operators(stream: _core.CudaStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of CUDA devices, for tensors of the CPU."""
+    monkeypatch.setitem(BACKENDS, "cpu", CudaBackend(OneStream(stream)))
+
+
+@pytest.mark.usefixtures("operators", "small_plans")
+@pytest.mark.parametrize("section", gpu.SECTIONS)
+def test_sections_run(bench: gpu.Bench, problem: gpu_problem.Problem, section: str) -> None:
+    gpu.SECTIONS[section](bench, problem)
+    assert bench.lines or bench.bars
+    assert not bench.failed()
+    assert all(bar.met for bar in bench.bars), bench.bars
+
+
+CASES = [case for case in gpu_correctness.cases(full=False) if case.vocabulary in (17, 1000)]
+
+
+@pytest.mark.usefixtures("operators")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_checks_find_the_kernels_right(case: gpu_correctness.Case) -> None:
+    assert gpu_correctness.check(case, torch.device("cpu"), seed=2) == []
 
 
 @pytest.mark.usefixtures("small_plans")
