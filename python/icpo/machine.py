@@ -16,9 +16,6 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "sm_120")
 
 #: Kernel images are these files.
 _IMAGES = "*.cubin"
-#: The source of the kernel that reads and writes each logit once.
-_FAST = "fused.cu"
-_SIZES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 #: What src/objective/row.rs is compiled for, best first, with the flags that it takes.
 _INSTRUCTION_SETS = {
@@ -101,24 +98,11 @@ def _instruction_set() -> str:
 
 def _architecture(architecture: str, vocab: int, dtype: str, folders: list[Path]) -> dict[str, Any]:
     """Whether the fast path takes rows on GPUs of an architecture, and where its images lie."""
-    units = _core.cuda_units(architecture, vocab, dtype)
     images = {}
-    for source, file, *_ in units:
+    for source, file, *_ in _core.cuda_units(architecture, vocab, dtype):
         holders = [str(folder) for folder in folders if (Path(folder) / file).is_file()]
         images[source] = {"file": file, "folder": holders[0] if holders else None}
-    obstacle = None if _FAST in images else _obstacle(architecture, vocab, dtype)
-    return {"fast_path": obstacle is None, "reason": obstacle, "images": images}
-
-
-def _obstacle(architecture: str, vocab: int, dtype: str) -> str:
-    """Why the fast path does not take rows."""
-    size = vocab * _SIZES[dtype]
-    easy = _core.cuda_units(architecture, 1024, dtype)
-    if all(source != _FAST for source, *_ in easy):
-        return "blocks do not form clusters before sm_90"
-    if size % 16:
-        return f"a row has {size} bytes, which is no multiple of 16"
-    return f"a row has {size} bytes, more than the registers of a cluster hold"
+    return {"fast_path": _core.cuda_plan(architecture, vocab, dtype), "images": images}
 
 
 def _count(folder: Path) -> int:
@@ -193,8 +177,7 @@ def _sources(found: dict[str, Any]) -> list[str]:
 def _vocabulary(asked: dict[str, Any]) -> list[str]:
     lines = [f"Vocabulary of {asked['vocab']}, {asked['dtype']}"]
     for name, architecture in asked["architectures"].items():
-        answer = "yes" if architecture["fast_path"] else f"no: {architecture['reason']}"
-        lines.append(f"  {name}: fast path: {answer}")
+        lines.append(f"  {name}: fast path: {_fast_path(architecture['fast_path'])}")
         for image in architecture["images"].values():
             folder = image["folder"] or "compiled when first used"
             lines.append(f"    {image['file']}: {folder}")
