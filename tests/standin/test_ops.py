@@ -118,6 +118,10 @@ def test_linear_in_half_precision(dtype):
     every_backend.linear_in_half_precision("cpu", dtype)
 
 
+def test_chunks_know_their_place():
+    every_backend.chunks_know_their_place("cpu")
+
+
 def test_advantages():
     every_backend.advantages("cpu", 40)
 

@@ -10,11 +10,12 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from cases import AmbiguousBatch, Case, random_case, relative_norm
-from icpo import objective, ops
+from icpo import NonFiniteError, objective, ops
 from icpo.ops import reference
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -541,3 +542,22 @@ def unchecked(device: str) -> None:
         assert loss.isnan() and metrics.total("on_tokens") == 5
         assert there[0, 0].isfinite().all() and there[0, 1:3].isnan().all()
         assert torch.equal(there[0, 3:], logits[3:])  # no token, no gradient
+
+
+def chunks_know_their_place(device: str) -> None:
+    """What is wrong in a chunk is named by its place in the batch."""
+    batch = {"old_logp": torch.zeros(2, 3), "advantage": torch.ones(2)}
+    batch |= {"loss_mask": None, "expert_mask": None}
+    hidden, weight = torch.randn(2, 3, 4), torch.randn(9, 4)
+    hidden[1, 2] = torch.nan
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    for chunk in (1, 2, 4, 6):
+        with pytest.raises(NonFiniteError, match=r"logits\[row 1, token 2, 0\]"):
+            ops.linear_policy_loss(
+                hidden.to(device),
+                weight.to(device),
+                ids.to(device),
+                chunk=chunk,
+                config=objective.LossConfig(),
+                **to(batch, device),
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import every_backend
 import pytest
 import torch
 from every_backend import scale
@@ -211,3 +212,7 @@ def test_linear_packed():
     keep = torch.arange(case.ids.shape[1]) < lengths[:, None]
     packed, _ = ops.linear_policy_loss(hidden[keep], weight, ids, **{**arguments, "config": config})
     torch.testing.assert_close(padded, packed, rtol=1e-5, atol=1e-7)
+
+
+def test_chunks_know_their_place():
+    every_backend.chunks_know_their_place("cpu")

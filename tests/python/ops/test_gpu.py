@@ -93,6 +93,10 @@ def test_linear_in_half_precision(dtype):
     every_backend.linear_in_half_precision(DEVICE, dtype)
 
 
+def test_chunks_know_their_place():
+    every_backend.chunks_know_their_place(DEVICE)
+
+
 def test_advantages():
     every_backend.advantages(DEVICE, 40)
 
