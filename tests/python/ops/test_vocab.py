@@ -151,6 +151,13 @@ def test_small_log_probs_keep_their_digits():
         torch.testing.assert_close(entropy.double(), expected, rtol=3e-7, atol=0)
 
 
+def test_a_label_far_above_the_reference_overflows_nothing():
+    # A state may leave the selected token out of its reference as it does out of its sums.
+    states = torch.tensor([[[-1000.0, 1.0, 0.0, 900.0]], [[-1e38, 0.0, 0.0, -torch.inf]]]).double()
+    logp, entropy, saved = ops.merge_vocab_states(states)
+    assert logp.item() == 0.0 and entropy.item() == 0.0 and saved.isfinite().all()
+
+
 def test_a_loss_is_differentiated_over_shards():
     case = random_case(8)
     vocabulary = case.logits.shape[-1]
