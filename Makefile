@@ -106,7 +106,8 @@ test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and 
 		"$(peer_venv)/bin/python" -m pytest tests/python/reward
 
 test:  ## Run every check: what CI runs
-	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-peer wheel-test
+	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-standin \
+		test-peer wheel-test
 
 ##### Distributions
 

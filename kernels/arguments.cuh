@@ -17,13 +17,13 @@ struct Rows {
     }
 };
 
-// log2(e)/τ, one for all rows or one a row.
+// log2(e)/τ, one for all rows or one a row. Passes over logits take it in float.
 struct Scales {
-    const float* each;  // or null
-    float all;
-    u32 unused;
+    const double* each;  // or null
+    double all;
 
-    DEVICE float at(u32 i) const { return each ? each[i] : all; }
+    DEVICE double at(u32 i) const { return each ? each[i] : all; }
+    DEVICE float rounded(u32 i) const { return (float)at(i); }
 };
 
 // Values a token in float or double, or absent.

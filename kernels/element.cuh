@@ -1,10 +1,12 @@
-// Element types of logits. 16 bytes hold COUNT of them; arithmetic is in float.
+// Element types of logits. 16 bytes hold COUNT of them, a word of MINUS_INF one or two; arithmetic is
+// in float.
 #pragma once
 #include "device.cuh"
 
 struct BF16 {
     static const int COUNT = 8;
     static const int SIZE = 2;
+    static const u32 MINUS_INF = 0xff80ff80u;
     DEVICE static void unpack(uint4 v, float* x) {
         const u32 words[4] = {v.x, v.y, v.z, v.w};
         UNROLL for (int i = 0; i < 4; i++) {
@@ -25,6 +27,7 @@ struct BF16 {
         const u32 two = max_bf16x2(max_bf16x2(v.x, v.y), max_bf16x2(v.z, v.w));
         return fmaxf(bits_to_float(two << 16), bits_to_float(two & 0xffff0000u));
     }
+    DEVICE static uint4 nothing() { return uint4{MINUS_INF, MINUS_INF, MINUS_INF, MINUS_INF}; }
     DEVICE static float load(const void* p) { return bits_to_float((u32)*(const u16*)p << 16); }
     DEVICE static void store(void* p, float x) { *(u16*)p = (u16)pack_bf16(x, 0.f); }
 };
@@ -32,6 +35,7 @@ struct BF16 {
 struct F16 {
     static const int COUNT = 8;
     static const int SIZE = 2;
+    static const u32 MINUS_INF = 0xfc00fc00u;
     DEVICE static void unpack(uint4 v, float* x) {
         const u32 words[4] = {v.x, v.y, v.z, v.w};
         UNROLL for (int i = 0; i < 4; i++) {
@@ -51,6 +55,7 @@ struct F16 {
         const u32 two = max_f16x2(max_f16x2(v.x, v.y), max_f16x2(v.z, v.w));
         return fmaxf(f16_low(two), f16_high(two));
     }
+    DEVICE static uint4 nothing() { return uint4{MINUS_INF, MINUS_INF, MINUS_INF, MINUS_INF}; }
     DEVICE static float load(const void* p) { return f16_low(*(const u16*)p); }
     DEVICE static void store(void* p, float x) { *(u16*)p = (u16)pack_f16(x, 0.f); }
 };
@@ -58,6 +63,7 @@ struct F16 {
 struct F32 {
     static const int COUNT = 4;
     static const int SIZE = 4;
+    static const u32 MINUS_INF = 0xff800000u;
     DEVICE static void unpack(uint4 v, float* x) {
         x[0] = bits_to_float(v.x);
         x[1] = bits_to_float(v.y);
@@ -76,6 +82,7 @@ struct F32 {
         return fmaxf(fmaxf(bits_to_float(v.x), bits_to_float(v.y)),
                      fmaxf(bits_to_float(v.z), bits_to_float(v.w)));
     }
+    DEVICE static uint4 nothing() { return uint4{MINUS_INF, MINUS_INF, MINUS_INF, MINUS_INF}; }
     DEVICE static float load(const void* p) { return *(const float*)p; }
     DEVICE static void store(void* p, float x) { *(float*)p = x; }
 };

@@ -161,9 +161,10 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
     state = across_lanes(state);
     UNROLL for (int step = 16; step; step >>= 1) label = max_or_nan(label, shuffle_xor(label, step));
 
-    const double c = (double)a.scales.at(row);
+    const double scale = a.scales.at(row), c = (double)(float)scale;
     const double selected = ((double)label * c - (double)state.reference) * LN2;
-    const RowResult result = finish_row(state.rest, state.weighted * LN2, selected);
+    const RowResult result =
+        finish_row(state.rest, state.weighted * LN2, selected, excess_of(scale));
     const bool warm = c > 0.0 && c < (double)infinity();
     const u32 status = row_and_input_status(warm ? result.status : (u32)BAD_TEMPERATURE,
                                             input_status(token, a.settings));
@@ -178,7 +179,7 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
         shared->orders.leave = a.leave_unsound && status != SOUND;
         if (cluster_rank() == 0) {
             a.logp[row] = result.logp;
-            a.entropy[row] = result.entropy;
+            a.entropy[row] = reported_entropy(result.entropy);
             if (a.status) a.status[row] = (u8)status;
         }
     }
@@ -285,7 +286,7 @@ DEVICE void hold(const FusedArguments& a, Shared* shared, const Slice& slice, u3
             if (a.status) a.status[row] = task == ZERO ? SOUND : BAD_ID;
         }
         if (task < ZERO) {
-            const float c = a.scales.at(row);
+            const float c = a.scales.rounded(row);
             const u32 label_vector = task / Element::COUNT - slice.first;
             const u32 place = task % Element::COUNT;
             uint4 held[HELD];

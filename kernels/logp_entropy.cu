@@ -37,17 +37,16 @@ struct RowStatesArguments {
     Scales scales;
     double* states;  // (rows, 5): reference, rest, weighted, label, above
     i64 first_id;
+    const double* weights;  // or null; rows of weight 0 are not read
     u32 rows;
     u32 vocabulary;
 };
-static_assert(sizeof(RowStatesArguments) == 80, "has a twin in src/cuda");
+static_assert(sizeof(RowStatesArguments) == 88, "has a twin in src/cuda");
 
 template <class Element>
-DEVICE void add_vector(Sums& sums, u32& above, uint4 bits, bool selected, u32 place, float label,
-                       float c) {
+DEVICE void add_vector(Sums& sums, u32& above, uint4 bits, float label, float c) {
     float x[Element::COUNT];
     Element::unpack(bits, x);
-    if (selected) take_out<Element>(x, place);
     add<Element::COUNT>(sums, x, c);
     UNROLL for (int i = 0; i < Element::COUNT; i++) above += x[i] > label ? 1u : 0u;
 }
@@ -59,19 +58,26 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
     // Rows take turns between two buffers, so that one barrier a row is enough: whoever writes a
     // buffer again has met, at the barrier of the row between, those who read it.
     u32 turn = 0;
-    for (u32 row = blockIdx.x; row < a.rows; row += gridDim.x, turn ^= 1) {
+    for (u32 row = blockIdx.x; row < a.rows; row += gridDim.x) {
+        if (a.weights && a.weights[row] == 0.0) {
+            // As of a row with one token: log-prob and entropy 0.
+            if (threadIdx.x < 5) a.states[(u64)row * 5 + threadIdx.x] = 0.0;
+            continue;
+        }
         const u8* const logits = a.logits.row<Element>(row);
-        const float c = a.scales.at(row);
+        const float c = a.scales.rounded(row);
         const i64 selected = a.ids[row] - a.first_id;
         const bool here = selected >= 0 && selected < (i64)a.vocabulary;
         // Nothing exceeds +inf: a shard without the selected token counts no rank.
         const float label = here ? Element::load(logits + selected * Element::SIZE) : infinity();
         const Layout layout = layout_of<Element>(logits, a.vocabulary);
         const u8* const body = logits + layout.head * Element::SIZE;
-        u32 label_vector = NO_VECTOR, place = 0;
+        // The vector around the selected token counts as nothing; its elements follow one by one.
+        u32 label_vector = NO_VECTOR, around = layout.tail, taken_apart = 0;
         if (here && selected >= layout.head && selected < layout.tail) {
             label_vector = ((u32)selected - layout.head) / Element::COUNT;
-            place = ((u32)selected - layout.head) % Element::COUNT;
+            around = layout.head + label_vector * Element::COUNT;
+            taken_apart = Element::COUNT;
         }
         Sums sums = no_sums();
         u32 above = 0;
@@ -81,26 +87,30 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
             UNROLL for (u32 i = 0; i < AHEAD; i++) {
                 bits[i] = load_16(body + (u64)(v + i * PASS_THREADS) * 16);
             }
+            UNROLL for (u32 i = 0; i < AHEAD; i++) {
+                if (v + i * PASS_THREADS == label_vector) bits[i] = Element::nothing();
+            }
             float greatest = Element::greatest(bits[0]);
             UNROLL for (u32 i = 1; i < AHEAD; i++) {
                 greatest = fmaxf(greatest, Element::greatest(bits[i]));
             }
             make_room(sums, greatest, c);
             UNROLL for (u32 i = 0; i < AHEAD; i++) {
-                const bool holds = v + i * PASS_THREADS == label_vector;
-                add_vector<Element>(sums, above, bits[i], holds, place, label, c);
+                add_vector<Element>(sums, above, bits[i], label, c);
             }
         }
         for (; v < layout.vectors; v += PASS_THREADS) {
-            const uint4 bits = load_16(body + (u64)v * 16);
+            uint4 bits = load_16(body + (u64)v * 16);
+            if (v == label_vector) bits = Element::nothing();
             make_room(sums, Element::greatest(bits), c);
-            add_vector<Element>(sums, above, bits, v == label_vector, place, label, c);
+            add_vector<Element>(sums, above, bits, label, c);
         }
-        // At most seven elements on either side of the vectors: a thread each.
+        // A thread each for the elements of that vector, and at most seven on either side of all.
         const u32 behind = a.vocabulary - layout.tail;
-        if (threadIdx.x < layout.head + behind) {
-            const u32 i = threadIdx.x < layout.head ? threadIdx.x
-                                                    : layout.tail + threadIdx.x - layout.head;
+        if (threadIdx.x < taken_apart + layout.head + behind) {
+            u32 i = around + threadIdx.x;
+            if (threadIdx.x >= taken_apart) i = threadIdx.x - taken_apart;
+            if (threadIdx.x >= taken_apart + layout.head) i += layout.tail - layout.head;
             float x = Element::load(logits + (u64)i * Element::SIZE);
             make_room(sums, x, c);
             above += x > label ? 1u : 0u;
@@ -128,6 +138,7 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
                 out[4] = (double)above;
             }
         }
+        turn ^= 1;
     }
 }
 
@@ -155,7 +166,8 @@ KERNEL(icpo_finish_rows, FinishRowsArguments, 128, 1) {
     const FinishRowsArguments& a = arguments;
     const u32 row = blockIdx.x * 128 + threadIdx.x;
     if (row >= a.rows) return;
-    const double inverse_temperature = (double)a.scales.at(row) * LN2;
+    const double scale = a.scales.at(row);
+    const double inverse_temperature = (double)(float)scale * LN2;
     double reference = -(double)infinity(), label = -(double)infinity(), above = 0.0;
     for (u32 shard = 0; shard < a.shards; shard++) {
         const double* const state = a.states + shard * a.shard_stride + (u64)row * 5;
@@ -171,7 +183,8 @@ KERNEL(icpo_finish_rows, FinishRowsArguments, 128, 1) {
         rest += factor * state[1];
         weighted += factor * (state[2] + state[1] * shift);
     }
-    RowResult result = finish_row(rest, weighted, (label - reference) * inverse_temperature);
+    RowResult result = finish_row(rest, weighted, (label - reference) * inverse_temperature,
+                                  excess_of(scale));
     if (a.ids[row] < 0 || a.ids[row] >= a.vocabulary) {
         result.log_sum = result.logp = result.entropy = (double)not_a_number();
         result.status = BAD_ID;
@@ -179,7 +192,7 @@ KERNEL(icpo_finish_rows, FinishRowsArguments, 128, 1) {
         result.status = BAD_TEMPERATURE;
     }
     if (a.logp) a.logp[row] = (float)result.logp;
-    if (a.entropy) a.entropy[row] = (float)result.entropy;
+    if (a.entropy) a.entropy[row] = (float)reported_entropy(result.entropy);
     if (a.rank) a.rank[row] = (i64)above + 1;
     if (a.saved) {
         double* const saved = a.saved + (u64)row * 4;
@@ -213,7 +226,7 @@ KERNEL(icpo_row_gradients, RowGradientsArguments, 128, 1) {
     // A row without part in the loss may hold anything; its gradient is 0 whatever it holds.
     if (g != 0.0 || h != 0.0) {
         const double* const saved = a.saved + (u64)row * 4;
-        const double c = (double)a.scales.at(row);
+        const double c = (double)a.scales.rounded(row);
         gradient = row_gradient(saved[0] * c + saved[1] / LN2, saved[2], saved[3], g, h, c * LN2);
     }
     float* const out = a.coefficients + (u64)row * 4;
@@ -266,8 +279,12 @@ DEVICE void gradient_part(const u8* logits, u8* target, u32 part, u32 splits, u3
                 float x[Element::COUNT];
                 Element::unpack(bits[i], x);
                 to_gradient<Element::COUNT, ENTROPY>(x, c, row);
-                if (v + i * PASS_THREADS == label_vector) put_in<Element>(x, place, row.label);
-                store_16(to + (u64)(v + i * PASS_THREADS) * 16, Element::pack(x));
+                u8* const there = to + (u64)(v + i * PASS_THREADS) * 16;
+                store_16(there, Element::pack(x));
+                // Over what the same thread has just written around it.
+                if (v + i * PASS_THREADS == label_vector) {
+                    Element::store(there + place * Element::SIZE, row.label);
+                }
             }
         }
     }
@@ -304,7 +321,7 @@ template <class Element> DEVICE void gradient(const GradientArguments& a) {
         const u8* const from = a.logits.row<Element>(row);
         u8* const to = a.dlogits.row<Element>(row);
         const i64 selected = a.ids[row] - a.first_id;
-        const float c = a.scales.at(row);
+        const float c = a.scales.rounded(row);
         if (gradient.slope != 0.f) {
             gradient_part<Element, true>(from, to, part, a.splits, a.vocabulary, selected, c,
                                          gradient);

@@ -38,14 +38,18 @@ DEVICE void make_room(Sums& sums, float greatest, float c) {
     }
 }
 
-// Adds logits that there is room for.
+// Adds logits that there is room for: these few by themselves first, for what is added to a large
+// sum one by one is rounded as often.
 template <int COUNT> DEVICE void add(Sums& sums, const float* x, float c) {
+    float rest = 0.f, weighted = 0.f;
     UNROLL for (int i = 0; i < COUNT; i++) {
         const float t = max_or_nan(fmaf(x[i], c, -sums.reference), FLOOR);
         const float e = exp2_fast(t);
-        sums.rest += e;
-        sums.weighted = fmaf(e, t, sums.weighted);
+        rest += e;
+        weighted = fmaf(e, t, weighted);
     }
+    sums.rest += rest;
+    sums.weighted += weighted;
 }
 
 // Takes the selected token out of the vector that holds it, and gives its logit.
@@ -100,16 +104,22 @@ DEVICE State across_lanes(const State& mine) {
 
 // ---- one value a row, in double
 
+// How much too great a scale is that was rounded to float, as a fraction of it.
+DEVICE double excess_of(double scale) { return (double)(float)scale / scale - 1.0; }
+
 struct RowResult {
     double log_sum;  // ln Σ e^((x − r)/τ), the selected token included
     double logp;     // ln p of the selected token
-    double entropy;  // −Σ p ln p
+    double entropy;  // −Σ p ln p, below 0 by a rounding at most
     u32 status;
 };
 
 // From sums over the other tokens, Σ e^u and Σ e^u·u with u = (x − r)/τ, and the selected token's
 // own u. The larger of the two parts goes before the logarithm, so that the smaller keeps its digits.
-DEVICE RowResult finish_row(double rest, double weighted, double selected) {
+//
+// All u are those of a 1/τ that was rounded to float, and is too great by the factor 1 + `excess`:
+// unlikely tokens would notice. d ln p / d ln (1/τ) is u of the token less the mean of all u.
+DEVICE RowResult finish_row(double rest, double weighted, double selected, double excess) {
     RowResult row;
     const double own = exp(selected);
     // A NaN or +inf anywhere makes `rest` or `own` so; a row of nothing but −inf leaves both 0.
@@ -123,8 +133,8 @@ DEVICE RowResult finish_row(double rest, double weighted, double selected) {
         row.logp = selected - row.log_sum;
     }
     const double sum = rest + own;
+    if (own > 0.0) row.logp -= excess * (rest * selected - weighted) / sum;
     row.entropy = row.log_sum - (weighted + (own > 0.0 ? own * selected : 0.0)) / sum;
-    row.entropy = row.entropy < 0.0 ? 0.0 : row.entropy;
     row.status = SOUND;
     if (!sound) {
         row.log_sum = row.logp = row.entropy = (double)not_a_number();
@@ -135,8 +145,14 @@ DEVICE RowResult finish_row(double rest, double weighted, double selected) {
     return row;
 }
 
+// As results are reported. What gradients are made from stays as it is: there, the errors of H and of
+// ln p cancel.
+DEVICE double reported_entropy(double entropy) { return entropy < 0.0 ? 0.0 : entropy; }
+
 // The gradient of a row: ∂L/∂x_j = (g·(δ_jy − p_j) − h·p_j·(ln p_j + H))/τ, with g = ∂L/∂logp and
 // h = ∂L/∂H, is 2^t·(slope·t + constant) at t = x·c − offset for all tokens but the selected one.
+// The offset is log2 Σ e^(x/τ) − H/ln 2, so that t·ln 2 is ln p + H: near the greatest entropy, where
+// the two cancel, nothing is lost.
 struct RowGradient {
     float offset;
     float constant;
@@ -144,15 +160,16 @@ struct RowGradient {
     float label;
 };
 
-// `log2_sum` is log2 Σ e^(x/τ). Its rounding to float, up to 2^-19 for logits around 50, would be a
-// factor on all of p; it goes into the coefficients.
+// `log2_sum` is log2 Σ e^(x/τ). The rounding of the offset to float, up to 2^-19 for logits around
+// 50, would be a factor on all of p; it goes into the coefficients.
 DEVICE RowGradient row_gradient(double log2_sum, double logp, double entropy, double g, double h,
                                 double inverse_temperature) {
     RowGradient row;
-    row.offset = (float)log2_sum;
-    const double lost = ((double)row.offset - log2_sum) * LN2;
-    const double mass = inverse_temperature * exp(lost);
-    row.constant = (float)(-mass * (g + h * (entropy + lost)));
+    const double offset = log2_sum - entropy / LN2;
+    row.offset = (float)offset;
+    const double lost = ((double)row.offset - offset) * LN2;
+    const double mass = inverse_temperature * exp(lost - entropy);
+    row.constant = (float)(-mass * (g + h * lost));
     row.slope = (float)(-mass * h * LN2);
     const double p = exp(logp);
     const double spread = p > 0.0 ? h * p * (logp + entropy) : 0.0;
@@ -168,12 +185,5 @@ DEVICE void to_gradient(float* x, float c, const RowGradient& row) {
         if (ENTROPY) t = max_or_nan(t, FLOOR);
         const float e = exp2_fast(t);
         x[i] = e * (ENTROPY ? fmaf(row.slope, t, row.constant) : row.constant);
-    }
-}
-
-// Puts the selected token's own gradient where it belongs.
-template <class Element> DEVICE void put_in(float* x, u32 place, float label) {
-    UNROLL for (u32 i = 0; i < (u32)Element::COUNT; i++) {
-        if (i == place) x[i] = label;
     }
 }

@@ -231,7 +231,7 @@ CUDA_STATUSES: list[tuple[str, str]]
 # weights (N,) float64, old_logp and advantage (N,), behavior_logp and ref_logp (N,) or None, all
 # float32 or float64; expert (N,) bool or None.
 _DeviceBatch: TypeAlias = Mapping[str, TensorView | None]
-# log2(e)/τ, or float32 with one a row.
+# log2(e)/τ, or float64 with one a row.
 _Scales: TypeAlias = float | TensorView
 
 @final
@@ -246,6 +246,7 @@ class CudaStream:
         scales: _Scales,
         states: TensorView,  # (N, 5) float64, written
         first_id: int = 0,
+        weights: TensorView | None = None,  # (N,) float64; rows of weight 0 are not read
     ) -> None: ...
     def finish_rows(
         self,

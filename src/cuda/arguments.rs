@@ -29,7 +29,7 @@ arguments! {
         base: u64, outer_stride: i64, inner_stride: i64, per_outer: u32, unused: u32,
     }
     /// log2(e)/τ, one for all rows or one a row.
-    Scales of 16 { each: u64, all: f32, unused: u32 }
+    Scales of 16 { each: u64, all: f64 }
     /// Values a token in float or double. Kernels read some of these and write others.
     Reals of 16 { at: u64, wide: u32, unused: u32 }
     /// One value a token of each.
@@ -42,9 +42,9 @@ arguments! {
         kl_coef: f64, entropy_coef: f64, sft_coef: f64,
         off_ratio: u32, kl: u32, off_clip: u32, unused: u32,
     }
-    RowStatesArguments of 80 {
+    RowStatesArguments of 88 {
         logits: Rows, ids: u64, scales: Scales, states: u64,
-        first_id: i64, rows: u32, vocabulary: u32,
+        first_id: i64, weights: u64, rows: u32, vocabulary: u32,
     }
     FinishRowsArguments of 96 {
         states: u64, shard_stride: i64, ids: u64, scales: Scales,

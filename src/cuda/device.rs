@@ -31,12 +31,13 @@ pub struct Properties {
 impl Properties {
     fn of(driver: &Driver, handle: c_int) -> Result<Self, CudaError> {
         let get = |attribute| driver.attribute(handle, attribute);
+        let capability = (
+            get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
         Ok(Self {
             name: driver.name(handle)?,
-            capability: (
-                get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-                get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-            ),
+            capability,
             multiprocessors: get(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             limits: Limits {
                 clusters: get(Attribute::CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH)? != 0,
@@ -46,6 +47,9 @@ impl Properties {
                 shared_a_multiprocessor: get(
                     Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
                 )?,
+                // A device without an architecture of its own launches nothing.
+                most_held: Architecture::of_capability(capability)
+                    .map_or(0, Architecture::most_held),
             },
             memory: driver.memory(handle)?,
         })

@@ -18,7 +18,8 @@ pub const COEFFICIENTS: usize = 4;
 /// Rows of a block of the kernels that take a row a thread.
 const ROWS_A_BLOCK: usize = 128;
 
-/// The states of rows of logits, or of a shard of them: ids from `first_id` on are in the shard.
+/// The states of rows of logits, or of a shard of them: ids from `first_id` on are in the shard. Rows
+/// of weight 0 are not read, where weights are given.
 ///
 /// # Errors
 /// If arrays do not fit each other, or the device refuses.
@@ -29,6 +30,7 @@ pub fn row_states(
     scales: &RowScales<'_>,
     states: &DeviceView<'_>,
     first_id: i64,
+    weights: Option<&DeviceView<'_>>,
 ) -> Result<()> {
     let given = logits.logits("logits")?;
     let rows = given.count as usize;
@@ -38,6 +40,7 @@ pub fn row_states(
         scales: scales.get(rows)?,
         states: states.output("states", DType::Float64, rows * STATE)?,
         first_id,
+        weights: weights.map_or(Ok(0), |view| view.input("weights", DType::Float64, rows))?,
         rows: given.count,
         vocabulary: given.columns,
     };

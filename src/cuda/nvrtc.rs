@@ -100,6 +100,22 @@ pub struct Output {
     pub log: String,
 }
 
+/// NVRTC opens a library of its own by name when it first compiles. The wheels of CUDA 13.0 do not
+/// tell the loader that it lies in the same folder, so it is opened beforehand, by its path.
+fn open_builtins(nvrtc: &Path) {
+    let Some(folder) = nvrtc.parent() else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so.") {
+            // SAFETY: a part of NVRTC, which is made to be opened by any program.
+            // If it can not be opened, NVRTC says so when it misses it.
+            if let Ok(builtins) = unsafe { Library::new(entry.path()) } {
+                std::mem::forget(builtins);
+            }
+        }
+    }
+}
+
 impl Nvrtc {
     /// Opens the first of some files that is NVRTC, of no newer major version than the driver's.
     ///
@@ -121,6 +137,7 @@ impl Nvrtc {
     }
 
     fn open_file(file: &Path, driver: Option<(u32, u32)>) -> Result<Self, String> {
+        open_builtins(file);
         // SAFETY: NVRTC is made to be opened by any program.
         let library = unsafe { Library::new(file) }.map_err(|error| loader_says(&error))?;
         let functions = Functions::find(&library).map_err(|error| loader_says(&error))?;

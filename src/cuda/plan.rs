@@ -11,8 +11,9 @@ use super::view::Element;
 const VECTOR: u64 = 16;
 /// Blocks of a cluster; more than 8 are not portable.
 const CLUSTERS: [u32; 4] = [1, 2, 4, 8];
-/// Few slots leave loading too little room to run ahead; a lane serves each, which bounds them.
-const SLOTS: std::ops::RangeInclusive<u32> = 4..=31;
+/// Few slots leave loading too little room to run ahead; a row and a half is enough. The kernel
+/// fills two at a time.
+const SLOTS: std::ops::RangeInclusive<u32> = 4..=30;
 /// What the driver keeps for itself of each block's shared memory.
 const RESERVED: u32 = 1024;
 /// Besides the holders: the warp that loads and directs.
@@ -43,6 +44,8 @@ pub struct Limits {
     pub shared_a_block: u32,
     /// Bytes of shared memory of a multiprocessor.
     pub shared_a_multiprocessor: u32,
+    /// Vectors that a thread can hold without spilling, whichever compiler there is.
+    pub most_held: u32,
 }
 
 /// How the row-resident kernel is cut. Each plan is compiled by itself.
@@ -93,7 +96,8 @@ pub fn plan(vocabulary: u64, element: Element, limits: Limits) -> Result<FusedPl
 
 fn fit(vectors: u64, cluster: u32, cut: &Cut, limits: Limits) -> Option<FusedPlan> {
     let held = vectors.div_ceil(cluster.into()).div_ceil(cut.threads.into());
-    let held = u32::try_from(held).ok().filter(|&held| held <= cut.held)?;
+    let most = cut.held.min(limits.most_held);
+    let held = u32::try_from(held).ok().filter(|&held| held <= most)?;
     let of_multiprocessor = limits.shared_a_multiprocessor / cut.blocks_a_multiprocessor;
     let room = limits.shared_a_block.min(of_multiprocessor.checked_sub(RESERVED)?);
     let with = |slots| FusedPlan {
@@ -103,7 +107,7 @@ fn fit(vectors: u64, cluster: u32, cut: &Cut, limits: Limits) -> Option<FusedPla
         slots,
         blocks_a_multiprocessor: cut.blocks_a_multiprocessor,
     };
-    SLOTS.rev().map(with).find(|plan| plan.shared() <= room)
+    SLOTS.rev().step_by(2).map(with).find(|plan| plan.shared() <= room)
 }
 
 impl FusedPlan {
@@ -195,11 +199,12 @@ mod tests {
             assert!(plan.shared() <= limits.shared_a_block, "{case}");
             let together = plan.blocks_a_multiprocessor * (plan.shared() + RESERVED);
             assert!(together <= limits.shared_a_multiprocessor, "{case}");
-            let more = FusedPlan { slots: plan.slots + 1, ..plan };
+            let more = FusedPlan { slots: plan.slots + 2, ..plan };
             let together = plan.blocks_a_multiprocessor * (more.shared() + RESERVED);
             let fits = more.shared() <= limits.shared_a_block
                 && together <= limits.shared_a_multiprocessor;
-            assert!(SLOTS.contains(&plan.slots) && (plan.slots == 31 || !fits), "{case}");
+            assert!(SLOTS.contains(&plan.slots) && plan.slots % 2 == 0, "{case}");
+            assert!(plan.slots == 30 || !fits, "{case}");
         }
     }
 
@@ -240,6 +245,8 @@ mod tests {
         assert_eq!(sizes(262_144, Bf16), Ok((8, 224, 19)));
         assert_eq!(sizes(151_936, F32), Ok((8, 224, 22)));
         assert_eq!(sizes(262_144, F32), Ok((8, 480, 18)));
+        let later = plan(151_936, Bf16, Architecture::Sm100.limits());
+        assert_eq!(later.map(|plan| (plan.cluster, plan.threads, plan.held)), Ok((8, 224, 11)));
     }
 
     #[test]

@@ -69,7 +69,16 @@ impl Architecture {
             Self::Sm90 | Self::Sm100 => (true, 232_448, 233_472),
             Self::Sm120 => (true, 101_376, 102_400),
         };
-        Limits { clusters, shared_a_block, shared_a_multiprocessor }
+        Limits { clusters, shared_a_block, shared_a_multiprocessor, most_held: self.most_held() }
+    }
+
+    /// Vectors that a thread of the row-resident kernel can hold. NVRTC 12.8 to 13.0 spill beyond 20
+    /// where they compile for sm_100 and sm_120; for sm_90 no compiler does up to 22.
+    pub fn most_held(self) -> u32 {
+        match self {
+            Self::Sm80 | Self::Sm90 => 22,
+            Self::Sm100 | Self::Sm120 => 20,
+        }
     }
 }
 

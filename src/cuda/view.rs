@@ -427,18 +427,18 @@ pub(crate) fn reals_out(
 #[derive(Debug, Clone, Copy)]
 pub enum RowScales<'a> {
     /// For all rows.
-    All(f32),
-    /// One a row, float32.
+    All(f64),
+    /// One a row, float64.
     Each(DeviceView<'a>),
 }
 
 impl RowScales<'_> {
     pub(crate) fn get(&self, rows: usize) -> Result<Scales> {
         Ok(match self {
-            Self::All(all) => Scales { each: 0, all: *all, unused: 0 },
+            Self::All(all) => Scales { each: 0, all: *all },
             Self::Each(view) => {
-                let each = view.input("scales", DType::Float32, rows)?;
-                Scales { each, all: 0.0, unused: 0 }
+                let each = view.input("scales", DType::Float64, rows)?;
+                Scales { each, all: 0.0 }
             }
         })
     }

@@ -57,10 +57,10 @@ pub(crate) struct TokenLoss {
     pub weight: f64,
 }
 
-/// u within ±limit, and whether a change of u still changes it.
+/// u within ±limit, and whether a change of u still changes it. NaN stays, and so does its slope.
 fn clamp(u: f64, limit: Option<f64>) -> (f64, bool) {
     match limit {
-        Some(limit) => (u.clamp(-limit, limit), u.abs() <= limit),
+        Some(limit) => (u.clamp(-limit, limit), u.abs() <= limit || u.is_nan()),
         None => (u, true),
     }
 }

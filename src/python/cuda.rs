@@ -34,20 +34,20 @@ fn optional<'a>(
     view.map(|view| view.device(argument)).transpose()
 }
 
-/// log2(e)/τ: a number, or a float32 view with one a row.
+/// log2(e)/τ: a number, or a float64 view with one a row.
 #[derive(FromPyObject)]
 pub(crate) enum PyScales<'py> {
     #[pyo3(transparent)]
     Each(View<'py>),
     #[pyo3(transparent)]
-    All(f32),
+    All(f64),
 }
 
 /// The same without a hold on the interpreter.
 #[derive(Clone, Copy)]
 enum ScalesArg<'a> {
     Each(&'a TensorView),
-    All(f32),
+    All(f64),
 }
 
 impl PyScales<'_> {
@@ -130,7 +130,8 @@ impl CudaStream {
     }
 
     /// The states of rows of logits, or of a shard of a vocabulary.
-    #[pyo3(signature = (logits, ids, scales, states, first_id=0))]
+    #[pyo3(signature = (logits, ids, scales, states, first_id=0, weights=None))]
+    #[expect(clippy::too_many_arguments, reason = "inputs and outputs of one kernel")]
     fn row_states(
         &self,
         py: Python<'_>,
@@ -139,12 +140,15 @@ impl CudaStream {
         scales: PyScales<'_>,
         states: View<'_>,
         first_id: i64,
+        weights: Option<View<'_>>,
     ) -> PyResult<()> {
         let (logits, ids, scales, states) = (&*logits, &*ids, scales.arg(), &*states);
+        let weights = weights.as_deref();
         run(py, || {
             let (logits, ids) = (logits.device("logits")?, ids.device("ids")?);
-            let states = states.device("states")?;
-            Ok(row_states(&self.0, &logits, &ids, &scales.get()?, &states, first_id)?)
+            let (states, weights) = (states.device("states")?, optional("weights", weights)?);
+            let (scales, weights) = (scales.get()?, weights.as_ref());
+            Ok(row_states(&self.0, &logits, &ids, &scales, &states, first_id, weights)?)
         })
     }
 

@@ -116,7 +116,7 @@ def run(
         "status": torch.full((rows,), 99, dtype=torch.uint8),
     }
     if scales is None:
-        scales = (1.4426950408889634 / batch.temperature[:, 0]).float()
+        scales = 1.4426950408889634 / batch.temperature[:, 0]
     stream.fused(
         batch.core(),
         view(logits),
@@ -200,7 +200,7 @@ def test_the_two_ways_agree(stream):
         batch = random_batch(5, 4 * 1201, dtype, seed, entropy_coef=0.01 * (seed % 2))
         dlogits, out = run(stream, batch, chosen)
         logits, rows = batch.logits.clone(), len(batch.ids)
-        scales = (1.4426950408889634 / batch.temperature[:, 0]).float()
+        scales = 1.4426950408889634 / batch.temperature[:, 0]
         states = torch.empty((rows, 5), dtype=DOUBLE)
         stream.row_states(view(logits), view(batch.ids), view(scales), view(states))
         saved = torch.empty((rows, 4), dtype=DOUBLE)

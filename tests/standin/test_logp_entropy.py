@@ -108,7 +108,7 @@ def test_rows_of_a_slice_and_a_temperature_each(stream):
     flat = logits.reshape(-1, 200)
     ids = random_ids(flat, 5)
     temperature = torch.linspace(0.3, 3.0, 9, dtype=torch.float64)
-    scales = (torch.tensor(1.4426950408889634, dtype=torch.float64) / temperature).float()
+    scales = 1.4426950408889634 / temperature
     out = forward(stream, logits, ids, scales)
     truth = Truth(flat.double(), ids, temperature[:, None])
     check_forward(out, truth)

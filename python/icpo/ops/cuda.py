@@ -253,7 +253,8 @@ class CudaBackend:
         """See `Backend`."""
         scales = scales_of(temperature)
         if isinstance(scales, Tensor) and temperature.each is not None:
-            return scales.view(temperature.each.shape).to(torch.float64) * math.log(2)
+            rounded = scales.view(temperature.each.shape).to(torch.float32)  # as the passes do
+            return rounded.to(torch.float64) * math.log(2)
         return torch.tensor(scales, dtype=torch.float32, device="cpu").item() * math.log(2)
 
     def _open(self, tensor: Tensor, check: bool = False) -> _core.CudaStream:

@@ -175,11 +175,11 @@ def flat_ids(ids: Tensor) -> Tensor:
 
 
 def scales_of(temperature: Temperature) -> float | Tensor:
-    """log2(e)/τ, in double; where there is one a token, rounded to float32."""
+    """log2(e)/τ, in double."""
     per_unit = math.log2(math.e)
     if temperature.each is None:
         return per_unit / temperature.number
-    return flat(per_unit / temperature.each.to(torch.float64), torch.float32)
+    return flat(per_unit / temperature.each.to(torch.float64), torch.float64)
 
 
 def scales_view(scales: float | Tensor) -> float | _core.TensorView:

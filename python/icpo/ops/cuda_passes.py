@@ -77,10 +77,13 @@ def row_states(
     ids: Tensor,
     scales: float | Tensor,
     first_id: int = 0,
+    weights: Tensor | None = None,
 ) -> Tensor:  # (N, 5)
-    """What a pass over logits, or over a shard of them, adds up."""
+    """What a pass over logits, or over a shard of them, adds up; rows of weight 0 are not read."""
     states = ids.new_empty((len(ids), 5), dtype=torch.float64)
-    stream.row_states(view(logits), view(ids), scales_view(scales), view(states), first_id)
+    stream.row_states(
+        view(logits), view(ids), scales_view(scales), view(states), first_id, maybe(weights)
+    )
     return states
 
 
@@ -90,9 +93,10 @@ def read_rows(
     ids: Tensor,
     scales: float | Tensor,
     rank: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Rows:
     """What a pass over logits finds; ranks too if there is a place for them."""
-    states = row_states(stream, logits, ids, scales)
+    states = row_states(stream, logits, ids, scales, weights=weights)
     rows = Rows(
         logp=ids.new_empty(ids.shape, dtype=torch.float32),
         entropy=ids.new_empty(ids.shape, dtype=torch.float32),
@@ -204,7 +208,7 @@ class RowsWithLoss(Rows):
 
 def loss_of_rows(job: Job, logits: Tensor, totals: Totals) -> RowsWithLoss:
     """The loss of logits. Statuses are those of valid tokens."""
-    rows = read_rows(job.stream, logits, job.ids, job.scales)
+    rows = read_rows(job.stream, logits, job.ids, job.scales, weights=job.tokens.weights)
     d_logp, d_entropy = (torch.empty_like(job.tokens.weights) for _ in range(2))
     # Not rounded: float32 would move the ratio of an unlikely token by 1e-6.
     logp, entropy = rows.saved[:, 2:].T.contiguous()
