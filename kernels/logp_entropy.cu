@@ -48,7 +48,7 @@ DEVICE void add_vector(Sums& sums, u32& above, uint4 bits, float label, float c)
     float x[Element::COUNT];
     Element::unpack(bits, x);
     add<Element::COUNT>(sums, x, c);
-    UNROLL for (int i = 0; i < Element::COUNT; i++) above += x[i] > label ? 1u : 0u;
+    UNROLL for (int i = 0; i < Element::COUNT; i++) count_greater(above, x[i], label);
 }
 
 template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
@@ -113,7 +113,7 @@ template <class Element> DEVICE void row_states(const RowStatesArguments& a) {
             if (threadIdx.x >= taken_apart + layout.head) i += layout.tail - layout.head;
             float x = Element::load(logits + (u64)i * Element::SIZE);
             make_room(sums, x, c);
-            above += x > label ? 1u : 0u;
+            count_greater(above, x, label);
             if (here && i == (u32)selected) x = -infinity();
             add<1>(sums, &x, c);
         }

@@ -45,8 +45,8 @@ template <int COUNT> DEVICE void add(Sums& sums, const float* x, float c) {
     UNROLL for (int i = 0; i < COUNT; i++) {
         const float t = max_or_nan(fmaf(x[i], c, -sums.reference), FLOOR);
         const float e = exp2_fast(t);
-        rest += e;
-        weighted = fmaf(e, t, weighted);
+        rest = i == 0 ? e : rest + e;
+        weighted = i == 0 ? e * t : fmaf(e, t, weighted);
     }
     sums.rest += rest;
     sums.weighted += weighted;

@@ -38,6 +38,7 @@ DEVICE float exp2_fast(float x) {
     return y + y * (direction * 0x1.cp-24f);
 }
 
+DEVICE void count_greater(u32& count, float x, float than) { count += x > than ? 1u : 0u; }
 DEVICE float max_or_nan(float a, float b) {
     if (a != a || b != b) return bits_to_float(0x7fffffffu);
     return a > b || (a == b && !(float_to_bits(a) >> 31)) ? a : b;

@@ -146,10 +146,10 @@ def resources(unit: Unit) -> dict[str, Resources]:
 #: share what a vector costs (and twice as many bytes are moved). Much of `scale` is for the ends of
 #: misaligned rows, which lies within its loop.
 BOUNDS = {
-    "row_states": (13.5, 15.5),
-    "gradient": (13.5, 18.0),
+    "row_states": (12.0, 14.5),
+    "gradient": (11.5, 14.5),
     "scale": (16.0, 21.0),
-    "fused": (21.5, 27.0),
+    "fused": (21.0, 27.0),
     "fused_entropy": (23.5, 29.0),
 }
 

@@ -231,8 +231,8 @@ def fused(device: str, count: int, inplace: bool) -> None:
 
 
 def assert_gradient(ours: Tensor, truth: Tensor, case: Case, factor: float = 1.0) -> None:
-    """Gradients agree, up to what the error of a log-probability, 2^-22 on a GPU, is worth where the
-    slope of a divergence is nearly zero."""
+    """Gradients agree, up to what the error of a log-probability, 2^-22 on a GPU, is worth where
+    the slope of a divergence is nearly zero."""
     slope = 3e-7 * case.config.kl_coef / torch.as_tensor(case.temperature).min().item()
     difference = (ours.detach().cpu().double() - factor * truth).norm().item()
     size = abs(factor) * truth.norm().item()
