@@ -20,6 +20,15 @@ oldest=$(printf '%s\n%s\n' "$rust" "$found" | sort -V | head -n 1)
 
 command -v cc >/dev/null || stop "cc not found: install a C compiler, which Rust needs for linking"
 
+# Only the stand-in for a CUDA driver needs it, so elsewhere than in CI its tests are skipped.
+compilers=(g++ clang++ c++)
+[[ -z ${CXX:-} ]] || compilers=("$CXX")
+if ! command -v "${compilers[@]}" >/dev/null; then
+    missing="no C++ compiler (${compilers[*]}), which 'make test-standin' needs"
+    [[ -z ${CI:-} ]] || stop "$missing"
+    printf 'icpo-rs: %s: its tests will be skipped\n' "$missing" >&2
+fi
+
 command -v "$python" >/dev/null || stop "$python not found: install Python 3.10 or later, or set PYTHON=..."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
     stop "$("$python" --version 2>&1) is too old: set PYTHON=... to Python 3.10 or later"
