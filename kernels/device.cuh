@@ -133,8 +133,20 @@ DEVICE void barrier_arrive_expecting(u64* b, u32 bytes) {
                  "r"(bytes)
                  : "memory");
 }
-// Whether the phase of this parity has ended. What other CTAs of the cluster sent is then visible.
+// Whether the phase of this parity has ended, of a barrier on which only this CTA and its copies arrive.
 DEVICE bool barrier_ended(u64* b, u32 parity) {
+    u32 ended;
+    asm volatile(
+        "{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;"
+        " selp.u32 %0, 1, 0, p; }"
+        : "=r"(ended)
+        : "r"(shared_address(b)), "r"(parity)
+        : "memory");
+    return ended != 0;
+}
+// The same, and what other CTAs of the cluster sent is then visible. That costs the multiprocessor its
+// first-level cache, so it is not for barriers that are asked again and again to no effect.
+DEVICE bool barrier_ended_for_cluster(u64* b, u32 parity) {
     u32 ended;
     asm volatile(
         "{ .reg .pred p; mbarrier.test_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"

@@ -203,7 +203,7 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
         // One lane looks, until there is something to do, so that all lanes see the same.
         u32 news = NOTHING_NEW;
         while (lane == 0 && news == NOTHING_NEW) {
-            if (barrier_ended(&shared->told[turn], parity)) news = ALL_TOLD;
+            if (barrier_ended_for_cluster(&shared->told[turn], parity)) news = ALL_TOLD;
             else if (loader.may_load(a, shared)) news = SLOT_EMPTY;
         }
         news = shuffle_first(news);

@@ -104,6 +104,7 @@ DEVICE void barrier_arrive_expecting(u64* b, u32 bytes) {
     standin::machine->barrier_arrive(b, bytes);
 }
 DEVICE bool barrier_ended(u64* b, u32 parity) { return standin::machine->barrier_ended(b, parity); }
+DEVICE bool barrier_ended_for_cluster(u64* b, u32 parity) { return barrier_ended(b, parity); }
 DEVICE void barrier_wait(u64* b, u32 parity) { standin::machine->barrier_wait(b, parity); }
 DEVICE void bulk_load(void* to, const void* from, u32 bytes, u64* b) {
     standin::machine->bulk_load(to, from, bytes, b);

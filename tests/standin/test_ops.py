@@ -21,7 +21,7 @@ PYTHON = Path(__file__).resolve().parents[1] / "python"
 sys.path[1:1] = [str(PYTHON), str(PYTHON / "ops")]
 
 import every_backend  # noqa: E402
-import runs  # noqa: E402
+import backend_runs as runs  # noqa: E402
 import test_registration  # noqa: E402
 
 import test_errors  # noqa: E402

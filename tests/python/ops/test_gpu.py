@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import backend_runs as runs
 import every_backend
 import pytest
-import runs
 import test_registration
 import torch
 from torch import Tensor
