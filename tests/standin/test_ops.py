@@ -20,8 +20,8 @@ from icpo.ops.cuda import CudaBackend
 PYTHON = Path(__file__).resolve().parents[1] / "python"
 sys.path[1:1] = [str(PYTHON), str(PYTHON / "ops")]
 
-import every_backend  # noqa: E402
 import backend_runs as runs  # noqa: E402
+import every_backend  # noqa: E402
 import test_registration  # noqa: E402
 
 import test_errors  # noqa: E402
