@@ -133,7 +133,7 @@ DEVICE void barrier_arrive_expecting(u64* b, u32 bytes) {
                  "r"(bytes)
                  : "memory");
 }
-// Whether the phase of this parity has ended, of a barrier on which only this CTA and its copies arrive.
+// Whether the phase of this parity has ended, of a barrier on which only this CTA arrives.
 DEVICE bool barrier_ended(u64* b, u32 parity) {
     u32 ended;
     asm volatile(
@@ -144,8 +144,8 @@ DEVICE bool barrier_ended(u64* b, u32 parity) {
         : "memory");
     return ended != 0;
 }
-// The same, and what other CTAs of the cluster sent is then visible. That costs the multiprocessor its
-// first-level cache, so it is not for barriers that are asked again and again to no effect.
+// The same, and what other CTAs of the cluster sent is then visible. Compilers may empty the
+// first-level cache at each call for that, so it is asked of no barrier that can do without.
 DEVICE bool barrier_ended_for_cluster(u64* b, u32 parity) {
     u32 ended;
     asm volatile(
