@@ -148,9 +148,20 @@ struct Loader {
     }
 };
 
+// What a director knows of a row before any logit has come.
+struct Known {
+    Token token;
+    double weight;
+    double scale;
+};
+
+DEVICE Known known_of(const FusedArguments& a, u32 row) {
+    return Known{load_token(a.inputs, row, 0.0), a.weights[row], a.scales.at(row)};
+}
+
 // From the messages of all warps to the loss and the orders. All lanes compute the same.
 DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messages, u32 row,
-                   Token token, u32 lane) {
+                   Known known, u32 lane) {
     State state = state_of(no_sums());
     float label = -infinity();
     for (u32 i = lane; i < CLUSTER * WARPS; i += 32) {
@@ -161,19 +172,18 @@ DEVICE void settle(const FusedArguments& a, Shared* shared, const Message* messa
     state = across_lanes(state);
     UNROLL for (int step = 16; step; step >>= 1) label = max_or_nan(label, shuffle_xor(label, step));
 
-    const double scale = a.scales.at(row), c = (double)(float)scale;
+    const double c = (double)(float)known.scale;
     const double selected = ((double)label * c - (double)state.reference) * LN2;
     const RowResult result =
-        finish_row(state.rest, state.weighted * LN2, selected, excess_of(scale));
+        finish_row(state.rest, state.weighted * LN2, selected, excess_of(known.scale));
     const bool warm = c > 0.0 && c < (double)infinity();
     const u32 status = row_and_input_status(warm ? result.status : (u32)BAD_TEMPERATURE,
-                                            input_status(token, a.settings));
-    token.logp = result.logp;
-    const TokenLoss loss = token_loss(token, a.settings);
-    const double weight = a.weights[row];
+                                            input_status(known.token, a.settings));
+    known.token.logp = result.logp;
+    const TokenLoss loss = token_loss(known.token, a.settings);
     const RowGradient gradient = row_gradient(
         (double)state.reference + result.log_sum / LN2, result.logp, result.entropy,
-        weight * loss.d_logp, -weight * a.settings.entropy_coef, c * LN2);
+        known.weight * loss.d_logp, -known.weight * a.settings.entropy_coef, c * LN2);
     if (lane == 0) {
         shared->orders.gradient = gradient;
         shared->orders.leave = a.leave_unsound && status != SOUND;
@@ -197,7 +207,7 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
         barrier_arrive_expecting(&shared->told[0], told);
         barrier_arrive_expecting(&shared->told[1], told);
     }
-    Token token = load_token(a.inputs, row, 0.0);
+    Known known = known_of(a, row);
     u32 turn = 0, parity = 0;
     while (true) {
         // One lane looks, until there is something to do, so that all lanes see the same.
@@ -209,7 +219,7 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
         news = shuffle_first(news);
         sync_warp();  // what one lane has acquired, the others may read
         if (news == ALL_TOLD) {
-            settle(a, shared, shared->messages[turn], row, token, lane);
+            settle(a, shared, shared->messages[turn], row, known, lane);
             sync_warp();
             if (lane == 0) {
                 barrier_arrive_expecting(&shared->told[turn], told);
@@ -217,7 +227,7 @@ DEVICE void direct(const FusedArguments& a, Shared* shared, const Slice& slice, 
             }
             row = next_trained(a, row + cluster_count());
             if (row >= a.rows) return;
-            token = load_token(a.inputs, row, 0.0);
+            known = known_of(a, row);
             parity ^= turn;
             turn ^= 1;
         } else {
