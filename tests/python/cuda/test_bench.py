@@ -20,6 +20,10 @@ from icpo import ops
 BENCHMARK = Path(gpu.__file__)
 SIZE = gpu_problem.Size(12, 32, "f32", peers=True)
 
+# After a first torch.compile, a first backward pass starts threads, and a process with these can
+# not fork, which tests of the trainer do. After this backward pass there will be none.
+torch.ones(1, requires_grad=True).sum().backward()
+
 
 @pytest.fixture
 def bench() -> gpu.Bench:
