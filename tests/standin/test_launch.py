@@ -104,7 +104,7 @@ def test_grids_are_as_large_as_the_work_or_the_device(standin: StandIn) -> None:
         logits = torch.randn(rows, 24)
         ids = torch.zeros(rows, dtype=torch.int64)
         states = torch.empty(rows, 5, dtype=torch.float64)
-        scales = torch.full((rows,), LOG2_E)
+        scales = torch.full((rows,), LOG2_E, dtype=torch.float64)
         stream.row_states(view(logits), view(ids), view(scales), view(states))
         stream.finish_rows(view(states), view(ids), view(scales), 24)
         stream.scale(view(logits), view(torch.tensor([2.0])))
@@ -180,7 +180,7 @@ def arrays() -> dict[str, torch.Tensor]:
     return {
         "logits": torch.randn(4, 8),
         "ids": torch.zeros(4, dtype=torch.int64),
-        "scales": torch.ones(4),
+        "scales": torch.ones(4, dtype=torch.float64),
         "states": torch.empty(4, 5, dtype=torch.float64),
     }
 
@@ -194,8 +194,8 @@ def arrays() -> dict[str, torch.Tensor]:
         ("ids", torch.zeros(4, dtype=torch.int32), DTypeError),
         ("ids", torch.zeros(3, dtype=torch.int64), ShapeError),
         ("ids", torch.zeros(8, dtype=torch.int64)[::2], ShapeError),
-        ("scales", torch.ones(4, dtype=torch.float64), DTypeError),
-        ("scales", torch.ones(5), ShapeError),
+        ("scales", torch.ones(4), DTypeError),
+        ("scales", torch.ones(5, dtype=torch.float64), ShapeError),
         ("states", torch.empty(4, 5), DTypeError),
         ("states", torch.empty(4, 4, dtype=torch.float64), ShapeError),
         ("states", torch.empty(1, 5, dtype=torch.float64).expand(4, 5), ShapeError),
