@@ -20,7 +20,7 @@ from typing import Any
 from icpo.mixing import Bonus, Plan
 from icpo.objective import LossConfig
 from icpo.trainer.config import TrainConfig
-from icpo.trainer.schema import Form, Section, expected
+from icpo.schema import Form, Section, expected
 
 PAGE = Path(__file__).parents[1] / "docs" / "training.md"
 BEGIN, END = "<!-- settings: written by scripts/settings_table.py -->", "<!-- /settings -->"

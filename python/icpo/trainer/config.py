@@ -25,7 +25,7 @@ from icpo.objective.config import LossConfig
 from icpo.reward import Checker
 from icpo.trainer import yaml_file
 from icpo.trainer.schedule import SCHEDULES
-from icpo.trainer.schema import Form, Range, Section, expected, refuse_unknown
+from icpo.schema import Form, Range, Section, expected, refuse_unknown
 
 __all__ = [
     "CheckpointConfig",
