@@ -1,0 +1,1 @@
+"""Hydra's configuration groups: ``icpo/on.yaml`` is what ``+icpo=on`` asks for."""
