@@ -15,18 +15,23 @@ from icpo.demos.prompt import (
 )
 from icpo.demos.sampler import DemoSampler
 from icpo.demos.select import STRATEGIES, Strategy
+from icpo.demos.sources import BAD_ROWS, DemoColumns, LoadedPool, load_pool
 
 __all__ = [
+    "BAD_ROWS",
     "OVERLONG",
     "STRATEGIES",
     "TEMPLATES",
+    "DemoColumns",
     "DemoPool",
     "DemoSampler",
     "Encode",
     "ExpertPrompt",
+    "LoadedPool",
     "PromptBuilder",
     "Strategy",
     "Template",
     "check_pool",
+    "load_pool",
     "tokenizer_encoder",
 ]

@@ -6,9 +6,6 @@ never dropped in silence.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import sys
 import time
@@ -17,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from icpo.errors import ConfigError
 from icpo.reward.checker import Checker, Verdict
+from icpo.tables import Fields, UnreadableRow, columns_of, rows
 
-__all__ = ["Disagreement", "Summary", "columns_of", "rows", "verify_file"]
+__all__ = ["Disagreement", "Summary", "verify_file"]
 
 #: Names under which gold answers and responses usually come, in order of preference. A dot looks
 #: into a column that holds objects.
@@ -54,91 +52,11 @@ RESPONSE_COLUMNS = (
 #: Rows taken at once: enough for all threads, little memory.
 BATCH = 4096
 
-Row = dict[str, Any]
+
+##### Columns
 
 
-class UnreadableRow(ValueError):
-    """A row that holds no gold answer and response."""
-
-
-##### Reading
-
-
-def rows(path: Path) -> Iterator[Row | UnreadableRow]:
-    """The rows of a file, by its suffix: JSON lines, CSV or TSV (perhaps .gz), or parquet.
-
-    Raises:
-        ConfigError: if the suffix is unknown.
-        ImportError: if the file is parquet and pyarrow is not installed.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    zipped = suffixes[-1:] == [".gz"]
-    kind = (suffixes[:-1] if zipped else suffixes)[-1:]
-    if kind in ([".jsonl"], [".ndjson"], [".json"]):
-        return _json_lines(path, zipped)
-    if kind in ([".csv"], [".tsv"]):
-        return _csv(path, zipped, "\t" if kind == [".tsv"] else ",")
-    if kind == [".parquet"] and not zipped:
-        return _parquet(path)
-    raise ConfigError(
-        f"file: expected .jsonl, .csv, .tsv (or these with .gz) or .parquet, got {path}"
-    )
-
-
-def _open(path: Path, zipped: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if zipped else path.open("rb")
-
-
-def _json_lines(path: Path, zipped: bool) -> Iterator[Row | UnreadableRow]:
-    with _open(path, zipped) as file:
-        for line in file:
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield UnreadableRow(f"no JSON: {error}")
-                continue
-            yield row if isinstance(row, dict) else UnreadableRow("JSON, but no object")
-
-
-def _csv(path: Path, zipped: bool, delimiter: str) -> Iterator[Row | UnreadableRow]:
-    # The default of 128 kB is less than a long response.
-    csv.field_size_limit(1 << 30)
-    with (
-        _open(path, zipped) as file,
-        # What is not UTF-8 reaches the checker, which reads past it.
-        io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="") as text,
-    ):
-        reader = csv.DictReader(text, delimiter=delimiter, strict=True)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield UnreadableRow(f"no CSV: {error}")
-                continue
-            if None in row:
-                yield UnreadableRow("more fields than the header")
-            else:
-                yield row
-
-
-def _parquet(path: Path) -> Iterator[Row | UnreadableRow]:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError(
-            "pyarrow is needed to read parquet files, and is not installed: "
-            "pip install icpo-rs[parquet]"
-        ) from None
-    with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH):
-            yield from batch.to_pylist()
-
-
-def _look_up(row: Row, column: str) -> Any:
+def _look_up(row: Fields, column: str) -> Any:
     if column in row:
         return row[column]
     value: Any = row
@@ -149,17 +67,7 @@ def _look_up(row: Row, column: str) -> Any:
     return value
 
 
-def columns_of(row: Row) -> list[str]:
-    """The columns of a row, those inside objects too."""
-    found = []
-    for name, value in row.items():
-        found.append(name)
-        if isinstance(value, Mapping):
-            found.extend(f"{name}.{inner}" for inner in value)
-    return found
-
-
-def _column(argument: str, wanted: str | None, usual: Sequence[str], row: Row) -> str:
+def _column(argument: str, wanted: str | None, usual: Sequence[str], row: Fields) -> str:
     there = columns_of(row)
     for name in (wanted,) if wanted is not None else usual:
         if name in there:
@@ -168,7 +76,7 @@ def _column(argument: str, wanted: str | None, usual: Sequence[str], row: Row) -
     raise ConfigError(f"{argument}: expected {expected}; the file has {', '.join(there)}")
 
 
-def _texts(row: Row, column: str) -> list[str]:
+def _texts(row: Fields, column: str) -> list[str]:
     """A text or several; numbers as they are written."""
     value = _look_up(row, column)
     texts: list[str] = []
@@ -185,7 +93,7 @@ def _texts(row: Row, column: str) -> list[str]:
     return texts
 
 
-def _opinions(row: Row, column: str, count: int) -> list[bool]:
+def _opinions(row: Fields, column: str, count: int) -> list[bool]:
     """The verdicts of something else on a row's samples."""
     value = _look_up(row, column)
     values = value if isinstance(value, list) else [value]
@@ -361,8 +269,8 @@ def verify_file(
     return summary
 
 
-def _batches(source: Iterator[Row | UnreadableRow]) -> Iterator[list[Row | UnreadableRow]]:
-    batch: list[Row | UnreadableRow] = []
+def _batches(source: Iterator[Fields | UnreadableRow]) -> Iterator[list[Fields | UnreadableRow]]:
+    batch: list[Fields | UnreadableRow] = []
     for row in source:
         batch.append(row)
         if len(batch) == BATCH:
@@ -372,7 +280,7 @@ def _batches(source: Iterator[Row | UnreadableRow]) -> Iterator[list[Row | Unrea
         yield batch
 
 
-def _job(place: int, row: Row, columns: tuple[str, str], against: str | None) -> _Job:
+def _job(place: int, row: Fields, columns: tuple[str, str], against: str | None) -> _Job:
     golds, responses = (_texts(row, column) for column in columns)
     theirs = None if against is None else _opinions(row, against, len(responses))
     several = isinstance(_look_up(row, columns[1]), list)

@@ -5,27 +5,23 @@ Everything that can be wrong with a file is found before training, and named by 
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import itertools
 import json
-import math
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from icpo.demos import DemoPool
-from icpo.errors import CheckpointError, DataError, IcpoError
+from icpo.demos import DemoColumns, DemoPool, load_pool
+from icpo.errors import CheckpointError, DataError
 from icpo.reward import Checker, Verdict
-from icpo.reward.files import UnreadableRow, columns_of, rows
+from icpo.tables import Row, UnreadableRow, placed_rows
 from icpo.trainer.config import DataConfig, DemosConfig
-from icpo.types import Demo, Problem
+from icpo.types import Problem
 
 __all__ = ["PromptOrder", "load_demos", "load_problems", "unverifiable"]
 
@@ -49,21 +45,26 @@ def load_problems(
         DataError: naming file and line, if a column is missing, a row can not be read, a question
             is empty, an id comes twice, or an answer can not be verified.
     """
-    table = [
-        (
-            row,
-            Problem(
-                id=row.id("data.id", columns.id),
+    table: list[tuple[Row, Problem]] = []
+    first: dict[str, Row] = {}
+    for row in placed_rows(path, limit):
+        try:
+            problem = Problem(
+                id=row.id("data.id", columns.id) or str(row.index + 1),
                 question=row.text("data.question", columns.question),
                 answer=row.answer("data.answer", columns.answer),
                 subject=row.subject("data.subject", columns.subject),
-            ),
-        )
-        for row in _rows(path, limit)
-    ]
+            )
+        except UnreadableRow as fault:
+            raise row.error(fault) from None
+        if problem.id in first:
+            raise row.error(
+                f"data.id: expected unique ids, got {problem.id!r} as on {first[problem.id].place}"
+            )
+        first[problem.id] = row
+        table.append((row, problem))
     if not table:
         raise DataError(f"{path}: expected problems, but the file is empty")
-    _check_ids("data.id", [(row, problem.id) for row, problem in table])
     problems = [problem for _, problem in table]
     faults = unverifiable(problems, checker)
     if faults:
@@ -86,22 +87,8 @@ def load_demos(columns: DemosConfig) -> DemoPool:
         DataError: naming file and line, if there are none, a column is missing, a row can not be
             read, a question or solution is empty, or an id comes twice.
     """
-    table = [
-        (
-            row,
-            Demo(
-                id=row.id("demos.id", columns.id),
-                question=row.text("demos.question", columns.question),
-                solution=row.text("demos.solution", columns.solution),
-                subject=row.subject("demos.subject", columns.subject),
-            ),
-        )
-        for row in _rows(columns.path)
-    ]
-    if not table:
-        raise DataError(f"{columns.path}: expected demonstrations, but the pool is empty")
-    _check_ids("demos.id", [(row, demo.id) for row, demo in table])
-    return DemoPool(demo for _, demo in table)
+    names = DemoColumns(columns.question, columns.solution, columns.subject, columns.id)
+    return load_pool([columns.path], names, key=DemosConfig.key).pool
 
 
 def unverifiable(problems: Sequence[Problem], checker: Checker) -> dict[int, str]:
@@ -143,128 +130,6 @@ def _why(verdict: Verdict, answers: Sequence[str]) -> str:
     if verdict.outcome == "unknown" and verdict.reason not in ("gold", "response"):
         return f"answer {shown}: it could not be told whether it equals itself ({verdict.reason})"
     return f"answer {shown}: nothing in it can be read as an answer"
-
-
-##### Rows
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row, and how to name it in an error."""
-
-    path: Path
-    #: Its number among the rows, from 0.
-    index: int
-    values: Mapping[str, Any]
-
-    @property
-    def place(self) -> str:
-        """``line 12``, or ``row 12`` in a file without lines; both from 1."""
-        line = _line(self.path, self.index)
-        return f"row {self.index + 1}" if line is None else f"line {line}"
-
-    def error(self, key: str, message: str) -> DataError:
-        return DataError(f"{self.path}: {self.place}: {key}: {message}")
-
-    def value(self, key: str, column: str) -> Any:
-        if column in self.values:
-            return self.values[column]
-        value: Any = self.values
-        for name in column.split("."):
-            if isinstance(value, Mapping) and name in value:
-                value = value[name]
-            elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
-                value = value[int(name)]
-            else:
-                there = ", ".join(columns_of(dict(self.values)))
-                raise self.error(key, f"no column {column!r}; the row has {there}")
-        return value
-
-    def text(self, key: str, column: str) -> str:
-        return self.as_text(key, column, self.value(key, column))
-
-    def as_text(self, key: str, column: str, value: Any) -> str:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return str(value)
-        if not isinstance(value, str):
-            raise self.error(key, f"expected a text in column {column!r}, got {value!r:.80}")
-        if not value.strip():
-            raise self.error(key, f"expected a text in column {column!r}, got an empty one")
-        try:
-            value.encode()
-        except UnicodeEncodeError:  # half a surrogate pair, or a byte that was read past
-            raise self.error(
-                key, f"expected UTF-8 in column {column!r}, got {value!r:.80}"
-            ) from None
-        return value
-
-    def answer(self, key: str, column: str) -> str | tuple[str, ...]:
-        value = self.value(key, column)
-        if not isinstance(value, list):
-            return self.as_text(key, column, value)
-        if not value:
-            raise self.error(key, f"expected an answer in column {column!r}, got an empty list")
-        return tuple(self.as_text(key, column, item) for item in value)
-
-    def id(self, key: str, column: str | None) -> str:
-        if column is None and "id" not in self.values:
-            return str(self.index + 1)
-        return self.text(key, column or "id")
-
-    def subject(self, key: str, column: str | None) -> str | None:
-        value = self.values.get("subject") if column is None else self.value(key, column)
-        if value is None or value == "":
-            return None
-        return self.as_text(key, column or "subject", value)
-
-
-def _rows(path: Path, limit: int | None = None) -> Iterator[_Row]:
-    try:
-        for index, values in enumerate(itertools.islice(rows(path), limit)):
-            row = _Row(path, index, {} if isinstance(values, UnreadableRow) else values)
-            if isinstance(values, UnreadableRow):
-                raise DataError(f"{path}: {row.place}: {values}")
-            yield row
-    except IcpoError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path}: can not be read: {error.strerror or error}") from None
-    except (EOFError, zlib.error, ValueError) as error:  # a damaged archive or parquet file
-        raise DataError(f"{path}: can not be read: {error}") from None
-
-
-def _line(path: Path, index: int) -> int | None:
-    """The line on which a row of a file begins, from 1; None: the file has no lines.
-
-    Read again from the start: only errors ask.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    if suffixes[-1:] == [".parquet"]:
-        return None
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as file:
-        if suffixes[-1:] in ([".csv"], [".tsv"]):
-            # Fields may span lines; blank lines are no rows; the first row is the header.
-            reader = csv.reader(file, delimiter="\t" if suffixes[-1] == ".tsv" else ",")
-            row = begins = -1
-            ends = 0
-            while row <= index:
-                fields = next(reader, None)
-                begins, ends = ends + 1, reader.line_num
-                if fields is None:
-                    return begins
-                row += bool(fields)
-            return begins
-        places = (number for number, line in enumerate(file, 1) if line.strip())
-        return next(itertools.islice(places, index, None), None)
-
-
-def _check_ids(key: str, ids: Sequence[tuple[_Row, str]]) -> None:
-    first: dict[str, _Row] = {}
-    for row, name in ids:
-        if name in first:
-            raise row.error(key, f"expected unique ids, got {name!r} as on {first[name].place}")
-        first[name] = row
 
 
 ##### Order
