@@ -130,6 +130,9 @@ TEMPLATES: dict[str, Template] = {
         _PAPER,
         # The same as what a user says.
         replace(_PAPER, name="paper-chat", chat=True),
+        # The paper's demonstrations before a user's message that is left as it is: its data set has
+        # already put the question into a form of its own.
+        replace(_PAPER, name="as-is", question="{question}", chat=True),
         # No instruction: for models that never saw one, and demonstrations that show the form.
         Template(
             "qa",

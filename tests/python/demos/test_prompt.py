@@ -42,6 +42,15 @@ def test_the_papers_form(name):
     assert template.chat == (name == "paper-chat")
 
 
+def test_the_question_as_it_is():
+    template = TEMPLATES["as-is"]
+    message = " Please reason step by step.\n\nWhat is {question}?\n\n"
+    assert template.render(message, []) == message
+    before = PAPER_WITH_TWO.removesuffix(PAPER_BARE)
+    assert template.render(message, DEMOS) == before + message
+    assert template.chat
+
+
 def test_the_plain_form():
     assert TEMPLATES["qa"].render(PROBLEM.question, DEMOS[:1]) == (
         "Question: What is 1 + 1?\nAnswer: 1 + 1 = 2, so \\boxed{2}\n\n"
@@ -109,7 +118,7 @@ def test_bad_templates(mapping, message):
 
 def test_an_unknown_template():
     with pytest.raises(
-        ConfigError, match="expected paper, paper-chat, qa or a mapping, got 'papr'"
+        ConfigError, match="expected paper, paper-chat, as-is, qa or a mapping, got 'papr'"
     ):
         Template.of("papr")
 
