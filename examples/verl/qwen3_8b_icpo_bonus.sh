@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# ICPO† on Qwen3-8B, with the annealed bonus on accepted expert rollouts:
+# Table 8's settings, 8 GPUs of 80 GB.
+# Has not run on a GPU.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+train "${qwen3_8b[@]}" "${icpo_bonus[@]}" "$@"
