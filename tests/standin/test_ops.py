@@ -68,6 +68,30 @@ def test_backward_in_half_precision(dtype):
 
 
 @pytest.mark.parametrize("dtype", every_backend.DTYPES)
+def test_overwriting(dtype):
+    every_backend.overwriting("cpu", 12, dtype)
+    every_backend.overwriting_part("cpu", dtype)
+
+
+def test_overwriting_is_never_silently_wrong():
+    every_backend.overwriting_is_never_silently_wrong("cpu")
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4096])
+def test_linear_logp(chunk):
+    every_backend.linear_logp("cpu", 8, chunk)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_linear_logp_in_half_precision(dtype):
+    every_backend.linear_logp_in_half_precision("cpu", dtype)
+
+
+def test_linear_logp_mistakes():
+    every_backend.linear_logp_mistakes("cpu")
+
+
+@pytest.mark.parametrize("dtype", every_backend.DTYPES)
 def test_layouts(dtype):
     every_backend.layouts("cpu", dtype)
 

@@ -9,6 +9,7 @@ from icpo.ops import reference
 from icpo.ops.advantage import group_advantages
 from icpo.ops.fused import fused_policy_loss
 from icpo.ops.linear import linear_policy_loss
+from icpo.ops.linear_logprob import linear_logp_entropy
 from icpo.ops.logprob import TokenStats, logp_entropy, token_rank, token_stats
 from icpo.ops.policy_loss import policy_loss
 from icpo.ops.vocab import MergedStates, merge_vocab_states, vocab_state, vocab_state_backward
@@ -18,6 +19,7 @@ __all__ = [
     "TokenStats",
     "fused_policy_loss",
     "group_advantages",
+    "linear_logp_entropy",
     "linear_policy_loss",
     "logp_entropy",
     "merge_vocab_states",

@@ -50,6 +50,17 @@ class Backend(Protocol):
     ) -> Tensor:
         """The gradient of logits, from float64 gradients of log-probabilities and entropies."""
 
+    def logp_entropy_backward_(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> None:
+        """The same in place: the logits become their gradient."""
+
     def policy_loss(
         self,
         logp: Tensor,

@@ -37,6 +37,7 @@ __all__ = [
     "check_given",
     "check_number",
     "ids_check",
+    "index_in",
     "mask_checks",
     "packing_checks",
     "raise_first",
@@ -50,6 +51,13 @@ BAD_ID = 1
 
 #: Where a token stands, for messages.
 Place = Callable[[int], str]
+
+
+def index_in(shape: torch.Size) -> Place:
+    """The index of a token in an array of this shape."""
+    if len(shape) == 1:
+        return str
+    return lambda token: f"{token // shape[1]}, {token % shape[1]}"
 
 
 class Check(NamedTuple):

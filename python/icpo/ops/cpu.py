@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -68,6 +70,30 @@ class CpuBackend:
             dlogits=view(dlogits),
         )
         return dlogits
+
+    def logp_entropy_backward_(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> None:
+        """See `Backend`."""
+        if logits.dim() == 2:
+            ids, saved, d_logp, d_entropy = (
+                tensor.unsqueeze(0) for tensor in (ids, saved, d_logp, d_entropy)
+            )
+            logits, each = logits.unsqueeze(0), temperature.each
+            temperature = replace(temperature, each=None if each is None else each.unsqueeze(0))
+        # The core keeps logits and gradient apart: some rows at a time have theirs made beside.
+        for some in _row_blocks(ids.shape, logits.shape[-1]):
+            each = temperature.each
+            heat = replace(temperature, each=None if each is None else each[some])
+            per_token = (saved[some], d_logp[some], d_entropy[some])
+            rows = logits[some]
+            rows.copy_(self.logp_entropy_backward(rows, ids[some], heat, *per_token))
 
     def policy_loss(
         self,
@@ -245,6 +271,16 @@ class CpuChunkedLoss:
         terms = ("loss_policy", "loss_kl", "loss_entropy", "loss_sft")
         loss = sum(self._totals[_core.LOSS_SUMS.index(term)].item() for term in terms)
         return _scalar(loss, torch.float32), self._totals
+
+
+def _row_blocks(shape: torch.Size, vocabulary: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of (B, T) rows: enough of them for all threads, and few enough to stay small."""
+    many = max(4 * _core.num_threads(), 2**20 // vocabulary)
+    rows, tokens = shape
+    whole = max(1, many // max(1, tokens))
+    for row in range(0, rows, whole):
+        for token in range(0, tokens, many):
+            yield slice(row, row + whole), slice(token, token + many)
 
 
 def _fused(

@@ -18,8 +18,8 @@ from icpo.errors import ConfigError, MissingArgumentError
 from icpo.objective.config import LossConfig
 from icpo.ops.checks import (
     Looked,
-    Place,
     check_number,
+    index_in,
     mask_checks,
     raise_first,
     rewards_check,
@@ -62,7 +62,7 @@ class CudaBackend:
         rank = ids.new_empty(ids.shape)
         rows = read_rows(stream, logits, ids, scales_of(temperature), rank)
         if check:
-            looked = Looked(_index_in(shape), {}, logits, ids)
+            looked = Looked(index_in(shape), {}, logits, ids)
             raise_first([*temperature_checks(temperature, None), status_check(rows.status, looked)])
         return (
             rows.logp.view(shape),
@@ -86,6 +86,21 @@ class CudaBackend:
         scales = scales_of(temperature)
         write_gradient(stream, logits, dlogits, flat_ids(ids), scales, saved, d_logp, d_entropy)
         return dlogits
+
+    def logp_entropy_backward_(
+        self,
+        logits: Tensor,
+        ids: Tensor,
+        temperature: Temperature,
+        saved: Tensor,
+        d_logp: Tensor,
+        d_entropy: Tensor,
+    ) -> None:
+        """See `Backend`."""
+        scales = scales_of(temperature)
+        write_gradient(
+            self._open(logits), logits, logits, flat_ids(ids), scales, saved, d_logp, d_entropy
+        )
 
     def policy_loss(
         self,
@@ -301,10 +316,3 @@ class CudaChunkedLoss:
         """See `ChunkedLoss`."""
         self._totals.settle()
         return self._totals.loss, self._totals.sums
-
-
-def _index_in(shape: torch.Size) -> Place:
-    """The index of a token in an array of this shape, for messages."""
-    if len(shape) == 1:
-        return str
-    return lambda token: f"{token // shape[1]}, {token % shape[1]}"

@@ -25,7 +25,7 @@ from icpo.ops.tensors import (
     check_tensors,
 )
 
-__all__ = ["linear_policy_loss"]
+__all__ = ["check_linear", "linear_policy_loss"]
 
 
 @torch.library.custom_op("icpo::linear_policy_loss", mutates_args=())
@@ -149,8 +149,32 @@ def linear_policy_loss(
         ShapeError, DTypeError, DeviceError, TokenIdError, ConfigError, MissingArgumentError,
         NonFiniteError.
     """
-    tensors = {"hidden": hidden, "weight": weight, "ids": ids}
-    check_tensors(tensors)
+    check_linear(hidden, weight, ids, chunk)
+    heat = check_temperature(temperature, ids)
+    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
+    batch.check("ids", tuple(ids.shape))
+    tensors = {"hidden": hidden, "weight": weight, "ids": ids, "temperature": heat.each}
+    check_device({**tensors, **batch.named()})
+    loss, sums, _, _ = _linear(
+        hidden,
+        weight,
+        ids,
+        *batch.arguments(),
+        heat.number,
+        heat.each,
+        config.spec,
+        denominator,
+        check,
+        chunk,
+        hidden.requires_grad,
+        weight.requires_grad,
+    )
+    return loss, LossMetrics(sums)
+
+
+def check_linear(hidden: Tensor, weight: Tensor, ids: Tensor, chunk: int) -> None:
+    """Checks that hidden states, head and ids fit each other and the core."""
+    check_tensors({"hidden": hidden, "weight": weight, "ids": ids})
     check_integers("ids", ids)
     if hidden.dtype not in LOGIT_DTYPES or weight.dtype != hidden.dtype:
         raise DTypeError(
@@ -168,22 +192,3 @@ def linear_policy_loss(
         )
     if chunk < 1:
         raise ConfigError(f"chunk: expected a number of tokens > 0, got {chunk}")
-    heat = check_temperature(temperature, ids)
-    batch = Batch(old_logp, advantage, loss_mask, expert_mask, behavior_logp, ref_logp, cu_seqlens)
-    batch.check("ids", tuple(ids.shape))
-    check_device({**tensors, "temperature": heat.each, **batch.named()})
-    loss, sums, _, _ = _linear(
-        hidden,
-        weight,
-        ids,
-        *batch.arguments(),
-        heat.number,
-        heat.each,
-        config.spec,
-        denominator,
-        check,
-        chunk,
-        hidden.requires_grad,
-        weight.requires_grad,
-    )
-    return loss, LossMetrics(sums)

@@ -69,6 +69,23 @@ def linear(logits: Tensor, ids: Tensor, batch: dict[str, Any]) -> tuple[Tensor, 
 
 
 @operator
+def overwritten(logits: Tensor, ids: Tensor, batch: dict[str, Any]) -> tuple[Tensor, ...]:
+    leaf = logits.detach().requires_grad_(True)
+    logp, entropy = ops.logp_entropy(leaf * 1, ids, 0.7, check=False, overwrite_logits=True)
+    (gradient,) = torch.autograd.grad((logp + entropy).sum(), leaf)
+    return logp.detach(), entropy.detach(), gradient
+
+
+@operator
+def linear_logp(logits: Tensor, ids: Tensor, batch: dict[str, Any]) -> tuple[Tensor, ...]:
+    hidden = logits[..., :64].detach().requires_grad_(True)
+    weight = logits[0, :64].T.contiguous().requires_grad_(True)
+    logp, entropy = ops.linear_logp_entropy(hidden, weight, ids, chunk=24, check=False)
+    gradients = torch.autograd.grad((logp + entropy).sum(), (hidden, weight))
+    return logp.detach(), entropy.detach(), *gradients
+
+
+@operator
 def advantages(logits: Tensor, ids: Tensor, batch: dict[str, Any]) -> tuple[Tensor, ...]:
     rewards, groups = batch["advantage"][0], ids[0] % 7
     return (ops.group_advantages(rewards, groups, check=False),)

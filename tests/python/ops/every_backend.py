@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from cases import AmbiguousBatch, Case, random_case, relative_norm
-from icpo import NonFiniteError, objective, ops
+from icpo import (
+    ConfigError,
+    DTypeError,
+    IcpoError,
+    NonFiniteError,
+    ShapeError,
+    TokenIdError,
+    objective,
+    ops,
+)
 from icpo.ops import reference
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -129,6 +138,180 @@ def backward_in_half_precision(device: str, count: int, dtype: torch.dtype) -> N
         naive.append(relative_norm(gradient(reference.logp_entropy, case, case.logits, g), truth))
         assert ours[-1] <= max(naive[-1], 2 * torch.finfo(dtype).eps)
     assert sum(ours) < sum(naive)
+
+
+def overwriting(device: str, count: int, dtype: torch.dtype) -> None:
+    """The gradient that takes the place of the logits is the one that does not."""
+    for seed, case in enumerate(some_cases(count, dtype)):
+        there = to(case, device)
+        weights = torch.randn(2, *case.ids.shape)
+        weights[seed % 2] *= seed % 3 != 0  # log-probabilities alone, entropies alone, both
+        weights[:, 0] = 0.0  # rows without a gradient
+        g, h = weights.to(device)
+        gradients = []
+        for overwrite in (False, True):
+            leaf = there.logits.clone().requires_grad_(True)
+            logits = leaf * 1
+            seen: list[int] = []
+            logits.register_hook(lambda gradient, seen=seen: seen.append(gradient.data_ptr()))
+            logp, entropy = ops.logp_entropy(
+                logits, there.ids, there.temperature, overwrite_logits=overwrite
+            )
+            (logp * g + entropy * h).sum().backward()
+            assert (seen == [logits.data_ptr()]) == overwrite
+            gradients.append(leaf.grad)
+        assert torch.equal(*gradients), seed
+
+
+def overwriting_part(device: str, dtype: torch.dtype) -> None:
+    """Rows that lie apart are written where they are, and nothing else is."""
+    whole = torch.randn(3, 6, 40).to(dtype).to(device)
+    ids = torch.randint(40, (3, 5)).to(device)
+    heat = (torch.rand(3, 5) + 0.5).to(device)
+    leaf, copy = (whole.clone().requires_grad_(True) for _ in range(2))
+    logits = leaf * 1
+    logp, entropy = ops.logp_entropy(logits[:, :-1], ids, heat, overwrite_logits=True)
+    (logp + entropy).sum().backward()
+    logp, entropy = ops.logp_entropy(copy[:, :-1], ids, heat)
+    (logp + entropy).sum().backward()
+    assert torch.equal(leaf.grad, copy.grad)
+    assert torch.equal(logits[:, -1], whole[:, -1])
+    assert torch.equal(logits[:, :-1], copy.grad[:, :-1])
+
+
+def overwriting_is_never_silently_wrong(device: str) -> None:
+    ids = torch.tensor([3, 0, 5], device=device)
+
+    def leaf() -> Tensor:
+        return torch.randn(3, 8, device=device, requires_grad=True)
+
+    def logp(logits: Tensor) -> Tensor:
+        return ops.logp_entropy(logits, ids, overwrite_logits=True)[0].sum()
+
+    # The output of exp is what its own gradient needs, and it would hold another gradient.
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        logp(leaf().exp()).backward()
+    # So would a second use, before or after, whichever comes last.
+    logits = leaf() * 1
+    twice = logp(logits) + logp(logits)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        twice.backward()
+    logits = leaf() * 1
+    square = (logits * logits).sum()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (square + logp(logits)).backward()
+    # Logits that change in between are not those that were read.
+    logits = leaf() * 1
+    loss = logp(logits)
+    with torch.no_grad():
+        logits.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    # There is one backward pass.
+    loss = logp(leaf() * 1)
+    loss.backward(retain_graph=True)
+    with pytest.raises(IcpoError, match="overwrite_logits=False"):
+        loss.backward()
+    # A user whose gradient needs no value of the logits may stand beside.
+    one, other = leaf(), leaf()
+    other.data.copy_(one.data)
+    logits = one * 1
+    (logp(logits) + 3 * logits.sum()).backward()
+    (ops.logp_entropy(other, ids)[0].sum() + 3 * other.sum()).backward()
+    torch.testing.assert_close(one.grad, other.grad)
+    # What a gradient is asked for stays.
+    for asked in (leaf(), leaf()[:, :6], leaf().view(3, 8)):
+        with pytest.raises(IcpoError, match=r"overwrite_logits: expected logits .* \(a leaf\)"):
+            logp(asked)
+    with pytest.raises(ShapeError, match="overwrite_logits: expected logits without overlapping"):
+        logp((leaf()[:1] * 1).expand(3, 8))
+    # Without a gradient there is nothing to write.
+    logits = leaf().detach()
+    before = logits.clone()
+    logp(logits)
+    with torch.no_grad():
+        logp(leaf())
+    assert torch.equal(logits, before)
+
+
+def linear_logp(device: str, count: int, chunk: int) -> None:
+    for seed, case in enumerate(some_cases(count)):
+        torch.manual_seed(seed)
+        width, shape = 1 + seed % 17, case.ids.shape
+        hidden, weight = torch.randn(*shape, width), torch.randn(case.logits.shape[-1], width)
+        signs = [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)][seed % 3]
+        g, h = (sign * torch.randn(shape) for sign in signs)
+        truths = [tensor.double().requires_grad_(True) for tensor in (hidden, weight)]
+        logits = truths[0] @ truths[1].T
+        exact = reference.logp_entropy(logits, case.ids, case.temperature)
+        (exact[0] * g + exact[1] * h).sum().backward()
+        there = to(case, device)
+        ours = [tensor.clone().to(device).requires_grad_(True) for tensor in (hidden, weight)]
+        logp, entropy = ops.linear_logp_entropy(*ours, there.ids, there.temperature, chunk=chunk)
+        (logp * g.to(device) + entropy * h.to(device)).sum().backward()
+        # A float32 product is off by some ulp of its size, which the temperature magnifies.
+        heat = torch.as_tensor(case.temperature).min()
+        ulp = 1e-6 * (2 + (logits.detach().abs().max() / heat).item())
+        assert logp.dtype == entropy.dtype == torch.float32 and logp.shape == shape
+        for found, truth in zip((logp, entropy), exact, strict=True):
+            assert (found.cpu() - truth).abs().max() <= 4 * ulp
+        for a, b in zip(ours, truths, strict=True):
+            assert a.grad is not None and b.grad is not None
+            assert relative_norm(a.grad.cpu(), b.grad) <= 10 * ulp, seed
+
+
+def linear_logp_in_half_precision(device: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    shape, vocabulary = (3, 7), 128
+    hidden, weight = torch.randn(*shape, 24).to(dtype), (torch.randn(vocabulary, 24) / 5).to(dtype)
+    ids, g = torch.randint(vocabulary, shape), torch.randn(shape)
+    truths = [tensor.double().requires_grad_(True) for tensor in (hidden, weight)]
+    exact = reference.logp_entropy((truths[0] @ truths[1].T), ids, 0.7)
+    (exact[0] * g + 0.1 * exact[1]).sum().backward()
+    eps = torch.finfo(dtype).eps
+    for needs in ((True, True), (True, False), (False, True), (False, False)):
+        leaves = [
+            tensor.to(device).clone().requires_grad_(need)
+            for tensor, need in zip((hidden, weight), needs, strict=True)
+        ]
+        logp, entropy = ops.linear_logp_entropy(*leaves, ids.to(device), 0.7, chunk=4)
+        assert logp.requires_grad == any(needs)
+        assert (logp.detach().cpu() - exact[0]).abs().max() <= 8 * eps
+        assert (entropy.detach().cpu() - exact[1]).abs().max() <= 8 * eps
+        if any(needs):
+            (logp * g.to(device) + 0.1 * entropy).sum().backward()
+        for leaf, truth, need in zip(leaves, truths, needs, strict=True):
+            assert (leaf.grad is not None) == need
+            if leaf.grad is not None and truth.grad is not None:
+                assert leaf.grad.dtype == dtype
+                assert relative_norm(leaf.grad.cpu(), truth.grad) <= 4 * eps
+
+
+def linear_logp_mistakes(device: str) -> None:
+    """What is wrong is named by its place in the batch, whatever the chunk."""
+    good = {"hidden": torch.randn(2, 3, 4), "weight": torch.randn(9, 4)}
+    good["ids"] = torch.randint(9, (2, 3))
+    far = good["ids"].clone()
+    far[1, 2] = 9
+    lost = good["hidden"].clone()
+    lost[1, 0, 3] = torch.nan
+    heat = torch.ones(2, 3)
+    heat[1, 1] = 0.0
+    for chunk in (1, 2, 4, 6):
+        for changes, expected, message in [
+            ({"ids": far}, TokenIdError, r"ids\[1, 2\]: expected a token id in 0..9, got 9"),
+            ({"hidden": lost}, NonFiniteError, r"hidden\[1, 0\]: .* got NaN"),
+            ({"temperature": heat}, ConfigError, "temperature: .* got 0 at token 4"),
+            ({"temperature": -1.0}, ConfigError, "temperature: .* got -1"),
+            ({"weight": torch.zeros(4, 9)}, ShapeError, r"weight: expected shape \(V, 4\)"),
+            ({"weight": good["weight"].half()}, DTypeError, "hidden, weight: expected one dtype"),
+            ({"chunk": 0}, ConfigError, "chunk: expected"),
+        ]:
+            with pytest.raises(expected, match=message):
+                ops.linear_logp_entropy(**to({**good, "chunk": chunk, **changes}, device))
+    arguments = to({**good, "hidden": lost}, device)
+    logp, _ = ops.linear_logp_entropy(**arguments, chunk=2, check=False)
+    assert logp.isnan().flatten().tolist() == [False, False, False, True, False, False]
 
 
 def layouts(device: str, dtype: torch.dtype) -> None:

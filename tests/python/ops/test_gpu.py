@@ -43,6 +43,30 @@ def test_backward_in_half_precision(dtype):
 
 
 @pytest.mark.parametrize("dtype", every_backend.DTYPES)
+def test_overwriting(dtype):
+    every_backend.overwriting(DEVICE, 100, dtype)
+    every_backend.overwriting_part(DEVICE, dtype)
+
+
+def test_overwriting_is_never_silently_wrong():
+    every_backend.overwriting_is_never_silently_wrong(DEVICE)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4096])
+def test_linear_logp(chunk):
+    every_backend.linear_logp(DEVICE, 100, chunk)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_linear_logp_in_half_precision(dtype):
+    every_backend.linear_logp_in_half_precision(DEVICE, dtype)
+
+
+def test_linear_logp_mistakes():
+    every_backend.linear_logp_mistakes(DEVICE)
+
+
+@pytest.mark.parametrize("dtype", every_backend.DTYPES)
 def test_layouts(dtype):
     every_backend.layouts(DEVICE, dtype)
 

@@ -64,6 +64,7 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         torch.zeros(case.ids.shape).double(),
     )
     hidden, weight = torch.randn(3, 4, 8), torch.randn(70, 8)
+    rows = ICPO.linear_logp_entropy(hidden, weight, case.ids, 0.7, None, True, 5)[2]
 
     def needs(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.clone().requires_grad_(True)
@@ -77,6 +78,22 @@ def samples() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "logp_entropy_backward": (
             ICPO.logp_entropy_backward,
             (logits, case.ids, 0.7, None, saved, *gradients),
+        ),
+        "logp_entropy_backward_": (
+            ICPO.logp_entropy_backward_,
+            (logits.clone(), case.ids, 0.7, None, saved, *gradients),
+        ),
+        "linear_logp_entropy": (
+            ICPO.linear_logp_entropy,
+            (needs(hidden), needs(weight), case.ids, 1.0, heat, True, 5),
+        ),
+        "linear_logp_entropy, one gradient": (
+            ICPO.linear_logp_entropy,
+            (hidden, needs(weight), case.ids, 0.7, None, True, 4096),
+        ),
+        "linear_logp_entropy_backward": (
+            ICPO.linear_logp_entropy_backward,
+            (hidden, weight, case.ids, 0.7, None, 5, rows, *gradients, True, False),
         ),
         "policy_loss": (
             ICPO.policy_loss,
