@@ -268,7 +268,8 @@ def _cached(profile: str, flags: dict[str, Any]) -> Checker:
 
 def _check_flag(name: str, value: Any, defaults: dict[str, Any]) -> None:
     if name not in defaults:
-        raise ConfigError(f"{name}: expected one of {', '.join(defaults)} as setting")
+        known = ", ".join(defaults)
+        raise ConfigError(f"{name}: expected one of {known} and profile, got {name}={value!r}")
     if isinstance(defaults[name], bool):
         if not isinstance(value, bool):
             raise ConfigError(f"{name}: expected True or False, got {value!r}")

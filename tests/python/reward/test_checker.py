@@ -311,9 +311,9 @@ def test_hash_seed_and_threads_do_not_matter():
 def test_importing_stays_light():
     code = (
         "import icpo, icpo.reward, icpo.math_verify, icpo.cli, icpo.reward.files\n"
-        "import icpo.reward.verl, icpo.reward.trl, icpo.reward.lighteval, sys\n"
+        "import icpo.verl.reward, icpo.reward.trl, icpo.reward.lighteval, sys\n"
         "for module in (icpo.reward, icpo.math_verify, icpo.cli, icpo.reward.files,\n"
-        "               icpo.reward.verl, icpo.reward.trl, icpo.reward.lighteval):\n"
+        "               icpo.verl.reward, icpo.reward.trl, icpo.reward.lighteval):\n"
         "    assert all(hasattr(module, name) for name in module.__all__), module\n"
         "from icpo.reward import Checker\n"
         "answer = Checker().parse('\\\\boxed{3}')[0]\n"

@@ -1,0 +1,88 @@
+"""The reward manager ``icpo``: each response to the answer checker, in threads.
+
+reward.reward_manager.name=icpo
++reward.reward_kwargs.profile=math_verify
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from verl.experimental.reward_loop.reward_manager import register
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.protocol import DataProto
+
+from icpo.errors import ConfigError, DataError
+from icpo.reward.checker import Checker
+from icpo.verl.reward import grade
+
+__all__ = ["IcpoRewardManager", "checker_of"]
+
+
+@register("icpo")
+class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
+    """Scores with the checker that ``reward.reward_kwargs`` asks for; fields as `reward.grade`."""
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        compute_score: Any = None,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        """As verl constructs it. The last three are for managers that call a reward function."""
+        super().__init__(config, tokenizer, compute_score)
+        self.checker = checker_of(config)
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """The score of a rollout; of one in several parts the last part counts, as in verl."""
+        row = data[-1:][0]
+        # The loop that runs, rather than the one of the thread that made the manager. The checker
+        # lets the interpreter go, so that threads check in parallel and the loop is never held up.
+        loop = asyncio.get_running_loop()
+        fields = await loop.run_in_executor(None, self._grade, row.batch, row.non_tensor_batch)
+        return {"reward_score": fields["score"], "reward_extra_info": fields}
+
+    def _grade(self, tensors: Any, row: Mapping[str, Any]) -> dict[str, float | str]:
+        responses = tensors["responses"]  # (T,)
+        length = row.get("response_len")
+        if length is None:
+            length = tensors["attention_mask"][-len(responses) :].sum()
+        text = self.tokenizer.decode(responses[: int(length)], skip_special_tokens=True)
+        source = row.get("data_source", "unknown")
+        reward_model = row.get("reward_model")
+        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
+            raise DataError(
+                "reward_model: expected a mapping with ground_truth in every row, "
+                f"got {reward_model!r} in one of data source {source}"
+            )
+        return grade(self.checker, source, text, reward_model["ground_truth"])
+
+
+def checker_of(config: Any) -> Checker:
+    """The checker that verl's configuration asks for.
+
+    Raises:
+        ConfigError: if a setting is misspelt, or verl would take its scores from somewhere else.
+    """
+    reward = config.reward
+    beside = "beside reward.reward_manager.name=icpo, which scores by itself"
+    if reward.custom_reward_function.path is not None:
+        raise ConfigError(
+            f"reward.custom_reward_function.path: expected null {beside}, "
+            f"got {reward.custom_reward_function.path!r}"
+        )
+    if reward.reward_model.enable:
+        raise ConfigError(f"reward.reward_model.enable: expected False {beside}, got True")
+    settings = reward.get("reward_kwargs")
+    if settings is None:
+        return Checker()
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"reward.reward_kwargs: expected a mapping, got {settings!r}")
+    try:
+        return Checker(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"reward.reward_kwargs.{error}") from error
