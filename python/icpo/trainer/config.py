@@ -17,15 +17,16 @@ from typing import Annotated, Any, Literal
 
 from icpo import _core
 from icpo.algorithms import ALGORITHMS, Algorithm, algorithm
-from icpo.demos import STRATEGIES, TEMPLATES, Template
+from icpo.demos import STRATEGIES, TEMPLATES
+from icpo.demos.form import TemplateSetting
 from icpo.errors import CheckpointError, ConfigError
 from icpo.generation import Sampling
 from icpo.mixing import Bonus, Plan
 from icpo.objective.config import LossConfig
 from icpo.reward import Checker
+from icpo.schema import Form, Range, Section, expected, refuse_unknown
 from icpo.trainer import yaml_file
 from icpo.trainer.schedule import SCHEDULES
-from icpo.schema import Form, Range, Section, expected, refuse_unknown
 
 __all__ = [
     "CheckpointConfig",
@@ -146,27 +147,12 @@ class DemosConfig(Section, key="demos"):
             raise ConfigError(f"demos.m: strategy {self.strategy!r} has none, got {self.m}")
 
 
-def _read_template(key: str, value: Any) -> Template:
-    if not isinstance(value, (str, Mapping)):
-        raise ConfigError(f"{key}: expected {' or '.join(TEMPLATES)} or a mapping, got {value!r}")
-    try:
-        return Template.of(value)
-    except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from None
-
-
-def _write_template(template: Template) -> Any:
-    if TEMPLATES.get(template.name) == template:
-        return template.name
-    return {name: value for name, value in vars(template).items() if name != "name"}
-
-
 @dataclass(frozen=True)
 class PromptConfig(Section, key="prompt"):
     """From a question, and perhaps demonstrations, to a prompt."""
 
     #: A name in `icpo.demos.TEMPLATES`, or a mapping with the fields of `icpo.demos.Template`.
-    template: Annotated[Template, Form(_read_template, _write_template)] = TEMPLATES["paper"]
+    template: TemplateSetting = TEMPLATES["paper"]
     #: Limit on a prompt. Demonstrations that exceed it are left out, the last ones first.
     max_tokens: Count = 4096
 

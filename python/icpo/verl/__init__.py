@@ -3,5 +3,6 @@
 ``python -m verl.trainer.main_ppo +icpo=on icpo.demonstrations.source=demos.jsonl ...``
 
 verl finds `icpo.verl.plugin` through its entry point, Hydra finds the settings
-(``config/icpo/on.yaml``). Nothing is imported here: `icpo.verl.reward` needs neither verl nor torch.
+(``config/icpo/on.yaml``). Nothing is imported here: `icpo.verl.reward` needs neither verl nor
+torch.
 """

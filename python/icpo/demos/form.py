@@ -1,0 +1,31 @@
+"""A template as settings hold it: a name in `TEMPLATES`, or a mapping with the fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from icpo.demos.prompt import TEMPLATES, Template
+from icpo.errors import ConfigError
+from icpo.schema import Form
+
+__all__ = ["TemplateSetting"]
+
+
+def _read(key: str, value: Any) -> Template:
+    if not isinstance(value, (str, Mapping)):
+        raise ConfigError(f"{key}: expected {' or '.join(TEMPLATES)} or a mapping, got {value!r}")
+    try:
+        return Template.of(value)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _write(template: Template) -> Any:
+    if TEMPLATES.get(template.name) == template:
+        return template.name
+    return {name: value for name, value in vars(template).items() if name != "name"}
+
+
+#: The annotation of a field that holds one.
+TemplateSetting = Annotated[Template, Form(_read, _write)]

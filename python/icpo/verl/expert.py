@@ -1,0 +1,113 @@
+"""Expert prompts, x_exp = [D; x], as tokens, and the agent loop that asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
+
+from icpo.demos import PromptBuilder, Template, tokenizer_encoder
+from icpo.errors import DataError
+from icpo.types import Problem
+
+__all__ = ["AGENT", "EXPERT_PROMPT", "expert_prompts", "problem_of"]
+
+#: Name of the agent loop in verl's registry.
+AGENT = "icpo_expert"
+
+#: Keyword under which it is given the tokens of its prompt.
+EXPERT_PROMPT = "icpo_prompt_ids"
+
+#: What a user and a system say in a chat.
+Messages = Sequence[Mapping[str, Any]]
+
+
+@register(AGENT)
+class ExpertAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]  # verl is not typed
+    """verl's agent loop of one turn, from a prompt that has been made already.
+
+    So each expert prompt is made once, and the demonstrations that fit in are known before it is
+    asked: verl would cut off the beginning of one that is too long, without a word.
+    """
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
+        """The response to the prompt given as `EXPERT_PROMPT`."""
+        self._prompt_ids: list[int] = kwargs.pop(EXPERT_PROMPT)
+        return await super().run(sampling_params, **kwargs)
+
+    async def ct_build_initial_tokens(self, messages: Any, *args: Any, **kwargs: Any) -> list[int]:
+        """These tokens, in place of those of the messages."""
+        return list(self._prompt_ids)
+
+
+def problem_of(
+    messages: Messages, extra_info: Mapping[str, Any] | None, question: str, subject: str
+) -> Problem:
+    """The problem that a data row poses, as far as the choice of demonstrations looks at it.
+
+    `question` and `subject` are the keys of these in ``extra_info``.
+    """
+    extra = extra_info or {}
+    return Problem(
+        id=str(extra.get("index", "")),
+        question=str(extra.get(question) or _user_text(messages)),
+        answer="",
+        subject=None if extra.get(subject) is None else str(extra[subject]),
+    )
+
+
+def expert_prompts(
+    template: Template, tokenizer: Any, model_type: str | None, chat: Mapping[str, Any], limit: int
+) -> Callable[[Messages], PromptBuilder]:
+    """What makes expert prompts to a row's messages.
+
+    The user's message is the question of the template; the messages before it stay. A chat is
+    turned into tokens by what verl turns the plain prompt into tokens with.
+
+    Args:
+        template: the form.
+        tokenizer: the policy's.
+        model_type: of the policy, as transformers names it; decides on details of chats.
+        chat: further arguments of the chat template, ``data.apply_chat_template_kwargs``.
+        limit: tokens of a prompt, at most.
+    """
+    chats = create_continuous_token_builder(
+        tokenizer, hf_model_type=model_type, chat_template_kwargs=dict(chat)
+    )
+    encode_text = tokenizer_encoder(tokenizer)
+
+    def builder(messages: Messages) -> PromptBuilder:
+        before = [dict(message) for message in messages[:-1]]
+
+        def encode(text: str, is_chat: bool) -> list[int]:
+            if not is_chat:
+                return encode_text(text, False)
+            said = [*before, {"role": "user", "content": text}]
+            tokens: list[int] = chats.build_initial_tokens(said)
+            return tokens
+
+        return PromptBuilder(template, encode, limit)
+
+    return builder
+
+
+def asked(messages: Messages, problem: Problem) -> Problem:
+    """The problem in the words of the prompt, instructions included."""
+    return replace(problem, question=_user_text(messages))
+
+
+def _user_text(messages: Messages) -> str:
+    if not messages or messages[-1].get("role") != "user":
+        roles = ", ".join(str(message.get("role")) for message in messages) or "none"
+        raise DataError(f"prompt: expected messages that end with a user's, got roles {roles}")
+    text = messages[-1].get("content")
+    if not isinstance(text, str):
+        raise DataError(
+            f"prompt: expected a text as the user's message, got {type(text).__name__}; expert "
+            "prompts with images are not supported"
+        )
+    return text

@@ -1,0 +1,175 @@
+"""One group, from what the rollout engine gave to the rows that are trained on.
+
+Knows nothing of verl: a response is whatever has the attributes of verl's ``AgentLoopOutput``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from icpo.mixing import Bonus, MixedGroup, Plan, StepMetrics, assemble, mix, step_metrics
+from icpo.objective.config import LossConfig
+from icpo.types import Problem, Rollout, RolloutGroup, Tokens
+
+__all__ = ["GroupRows", "GroupRules", "Response", "Row", "form_group", "outcome_of"]
+
+_NONE: Tokens = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What came back for one request, scored."""
+
+    #: As the agent loop returned it; the last one carries the reward.
+    outputs: list[Any]
+    #: Ids of the demonstrations that were shown; none: it is on-policy.
+    demos: tuple[str, ...] = ()
+
+    @property
+    def final(self) -> Any:
+        """The output that carries the reward."""
+        return self.outputs[-1]
+
+    @property
+    def reward(self) -> float:
+        """R."""
+        return float(self.final.reward_score)
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What the reward function returned beside the score."""
+        found: Mapping[str, Any] = self.final.extra_fields.get("reward_extra_info") or {}
+        return found
+
+
+def outcome_of(details: Mapping[str, Any], reward: float) -> str:
+    """The verdict that acceptance asks for, from whatever the reward function tells.
+
+    ``verdict`` is that of `icpo.verl.reward`. Other functions may tell an accuracy, as verl's own
+    do; if they tell nothing, the reward alone decides.
+    """
+    if "verdict" in details:
+        return str(details["verdict"])
+    right = float(details["acc"]) > 0 if "acc" in details else True
+    return "equal" if right else "not_equal"
+
+
+@dataclass(frozen=True)
+class GroupRules:
+    """How groups are formed, and what a row is worth."""
+
+    plan: Plan
+    loss: LossConfig
+    bonus: Bonus | None
+    #: T of the bonus.
+    total_steps: float
+    #: A response of so many tokens has been cut off.
+    response_length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A row of the batch."""
+
+    response: Response
+    expert: bool
+    accepted: bool
+    #: Â, by the conventions of `LossConfig`, from rewards with the bonus.
+    advantage: float
+    #: R' - R.
+    bonus: float
+
+
+@dataclass(frozen=True, eq=False)
+class GroupRows:
+    """What of a group is trained on, what is not, and the sums of both."""
+
+    rows: list[Row]
+    #: Expert rollouts that were rejected, and on-policy ones that made room.
+    left_out: list[Response]
+    metrics: StepMetrics
+
+
+def form_group(
+    problem: Problem,
+    policy: Sequence[Response],
+    expert: Sequence[Response],
+    rules: GroupRules,
+    step: int,
+    rng: np.random.Generator,
+) -> GroupRows:
+    """Rejection, replacement and bonus (eq. 8, 9 and 12; Algorithm 1).
+
+    Args:
+        problem: what was asked.
+        policy: the on-policy responses; fewer than planned, if requests failed.
+        expert: the expert ones, if any.
+        rules: how groups are formed.
+        step: of verl, whose first one is 1.
+        rng: decides which on-policy rollouts make room.
+    """
+    missing = rules.plan.policy_rollouts - len(policy)
+    plan = replace(rules.plan, n=rules.plan.n - missing) if missing else rules.plan
+    group = RolloutGroup(
+        problem,
+        _NONE,
+        tuple(_rollout(response, rules, False) for response in policy),
+        tuple(_rollout(response, rules, True) for response in expert),
+    )
+    mixed = mix(group, plan, rng)
+    batch = assemble(
+        [mixed],
+        loss=rules.loss,
+        bonus=rules.bonus,
+        step=step - 1,
+        total_steps=rules.total_steps,
+    )
+    responses = _by_rollout(group, policy, expert)
+    rows = [
+        Row(responses[id(rollout)], rollout.expert, accepted, float(advantage), float(bonus))
+        for rollout, accepted, advantage, bonus in zip(
+            mixed.members,
+            mixed.member_accepted,
+            batch.advantage,
+            batch.shaped_rewards - batch.rewards,
+            strict=True,
+        )
+    ]
+    return GroupRows(rows, _left_out(mixed, responses), step_metrics([mixed], batch, plan))
+
+
+def _rollout(response: Response, rules: GroupRules, expert: bool) -> Rollout:
+    length = len(response.final.response_ids)
+    return Rollout(
+        prompt=_NONE,
+        # Mixing looks at lengths only, and converting ids would cost more than everything else.
+        tokens=np.broadcast_to(np.int64(0), (length,)),
+        logp=np.broadcast_to(np.float32(0), (length,)),
+        text="",
+        finished=length < rules.response_length,
+        reward=response.reward,
+        outcome=outcome_of(response.details, response.reward),
+        expert=expert,
+        demos=response.demos,
+    )
+
+
+def _by_rollout(
+    group: RolloutGroup, policy: Sequence[Response], expert: Sequence[Response]
+) -> dict[int, Response]:
+    rollouts, responses = (*group.policy, *group.expert), (*policy, *expert)
+    return {id(rollout): of for rollout, of in zip(rollouts, responses, strict=True)}
+
+
+def _left_out(mixed: MixedGroup, responses: Mapping[int, Response]) -> list[Response]:
+    made_room = [mixed.group.policy[place] for place in mixed.replaced]
+    rejected = [
+        rollout
+        for rollout, entered in zip(mixed.group.expert, mixed.entered, strict=True)
+        if not entered
+    ]
+    return [responses[id(rollout)] for rollout in (*made_room, *rejected)]

@@ -1,0 +1,295 @@
+"""Rollouts in verl's agent-loop workers: expert requests beside the plain ones (lines 5 to 12 of
+Algorithm 1).
+
+For each prompt a worker asks the rollout engine for on-policy responses and expert ones together,
+has them scored by verl's reward workers, forms the group, and puts its rows into verl's transfer
+queue: all behind the plain prompt, expert rows with the log-probabilities under the prompt that
+they were sampled from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+import transfer_queue as tq
+from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
+
+from icpo.demos import DemoPool
+from icpo.errors import DataError
+from icpo.mixing.rules import TARGETS
+from icpo.types import Demo, Problem
+from icpo.verl.demos import load_demonstrations
+from icpo.verl.expert import AGENT, EXPERT_PROMPT, asked, expert_prompts, problem_of
+from icpo.verl.group import GroupRules, Response, form_group
+from icpo.verl.hooks import plain_class
+from icpo.verl.loss import EXPERT_FIELD
+from icpo.verl.metrics import RequestMetrics, packed
+from icpo.verl.settings import IcpoSettings, clips_of
+
+__all__ = ["ADVANTAGE_FIELD", "DRAWN_FIELD", "RECORD_FIELD", "IcpoAgentLoopManager"]
+
+logger = logging.getLogger(__name__)
+
+#: What the trainer drew for a prompt: ``demos``, ids for each expert request; ``seed``; ``pool``,
+#: the fingerprint of the pool that the ids are of.
+DRAWN_FIELD = "icpo_drawn"
+#: Of each row, Â by the conventions of the settings.
+ADVANTAGE_FIELD = "icpo_advantage"
+#: On the first row of each group, sums and what a dump needs; empty on the others.
+RECORD_FIELD = "icpo_record"
+
+#: Keyword that keeps a response from the transfer queue until its group is formed.
+_HOLD = "icpo_hold"
+
+_Worker = plain_class(AgentLoopWorkerTQ)  # Ray refuses to derive from an actor
+
+
+class EmptyResponse(Exception):
+    """No token came back."""
+
+
+class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typed
+    """verl's worker, with groups in place of single responses."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rollout, actor = self.config.actor_rollout_ref.rollout, self.config.actor_rollout_ref.actor
+        self.settings = IcpoSettings.of_workers(self.config)
+        self.rules = GroupRules(
+            plan=self.settings.plan(rollout.n),
+            loss=self.settings.loss(**clips_of(actor)),
+            bonus=self.settings.annealed_bonus(),
+            # The trainer has filled this in before workers start.
+            total_steps=max(actor.optim.total_training_steps, 1),
+            response_length=rollout.response_length,
+        )
+        self.dump = bool(self.config.trainer.get("rollout_data_dir"))
+        self.pool: DemoPool | None = None
+        self.demos: dict[str, Demo] = {}
+        if self.settings.n_off > 0:
+            self.pool = load_demonstrations(self.settings.demonstrations).pool
+            self.demos = {demo.id: demo for demo in self.pool}
+            self.prompts = expert_prompts(
+                self.settings.demonstrations.template,
+                self.tokenizer,
+                self.hf_model_type,
+                self.config.data.get("apply_chat_template_kwargs") or {},
+                self.settings.max_prompt_tokens or rollout.prompt_length,
+            )
+
+    async def _run_prompt(
+        self,
+        prompt: dict[str, Any],
+        sampling_params: dict[str, Any],
+        trajectory: dict[str, Any],
+        trace: bool = False,
+    ) -> None:
+        """Everything for one prompt. Validation is left to verl."""
+        if trajectory["validate"]:
+            await super()._run_prompt(prompt, sampling_params, trajectory, trace)
+            return
+        uid = prompt["uid"]
+        await tq.async_kv_put(key=uid, partition_id="train", tag={"status": "running"})
+        try:
+            failed = await self._run_group(prompt, sampling_params, trajectory, trace)
+            status = "failure" if failed else "finished"
+        except Exception:
+            # The trainer waits for every prompt; verl counts and replaces those that failed.
+            logger.exception("icpo: the group of prompt %s failed", uid)
+            status = "failure"
+        await tq.async_kv_put(key=uid, partition_id="train", tag={"status": status})
+
+    async def _run_group(
+        self,
+        prompt: dict[str, Any],
+        sampling_params: dict[str, Any],
+        trajectory: dict[str, Any],
+        trace: bool,
+    ) -> int:
+        """Samples and stores a group. Returns how many on-policy requests failed."""
+        drawn = prompt.pop(DRAWN_FIELD)
+        plan, counts = self.rules.plan, Counter[str]()
+        rng = np.random.default_rng(drawn["seed"])
+        seeds = rng.integers(2**63, size=plan.policy_rollouts + plan.n_off).tolist()
+
+        def ask(session: int, row: dict[str, Any]) -> Any:
+            params = dict(sampling_params)
+            if self.settings.seed_requests:
+                params["seed"] = seeds[session]
+            return self._run_agent_loop(
+                params,
+                trajectory=trajectory,
+                trace=trace,
+                session_id=session,
+                **{_HOLD: True, **row},
+            )
+
+        policy_tasks = [
+            asyncio.ensure_future(ask(session, prompt)) for session in range(plan.policy_rollouts)
+        ]
+
+        def ask_experts() -> list[asyncio.Task[Response | None]]:
+            return [
+                asyncio.ensure_future(
+                    self._ask_expert(ask, plan.policy_rollouts + turn, prompt, ids, drawn, counts)
+                )
+                for turn, ids in enumerate(drawn["demos"])
+            ]
+
+        waits = TARGETS[plan.target].needs_rewards
+        expert_tasks = [] if waits else ask_experts()
+        settled = await asyncio.gather(*policy_tasks, return_exceptions=True)
+        policy = [Response(outputs) for outputs in settled if isinstance(outputs, list)]
+        if waits and plan.expert_rollouts([response.reward for response in policy]) and policy:
+            expert_tasks = ask_experts()
+        expert = [found for found in await asyncio.gather(*expert_tasks) if found is not None]
+
+        errors = [error for error in settled if isinstance(error, BaseException)]
+        for error in errors:
+            logger.error("icpo: an on-policy request of %s failed: %r", prompt["uid"], error)
+        counts["policy_requests"], counts["policy_failed"] = len(settled), len(errors)
+        if policy:
+            await self._store(prompt, policy, expert, rng, counts)
+        return len(errors)
+
+    async def _ask_expert(
+        self,
+        ask: Any,
+        session: int,
+        prompt: dict[str, Any],
+        ids: Sequence[str],
+        drawn: dict[str, Any],
+        counts: Counter[str],
+    ) -> Response | None:
+        """An expert rollout; None: there is none, which costs nothing else."""
+        demos = self._demos(ids, drawn["pool"])
+        try:
+            messages = prompt["raw_prompt"]
+            made = self.prompts(messages).expert(asked(messages, self._problem(prompt)), demos)
+            counts["demos_dropped"] += made.dropped
+            if not made.demos:
+                counts["bare"] += 1
+                return None
+            counts["requests"] += 1
+            row = {**prompt, "agent_name": AGENT, EXPERT_PROMPT: made.tokens.tolist()}
+            outputs = await asyncio.wait_for(ask(session, row), self.settings.expert_timeout)
+            if len(outputs) != 1:
+                raise DataError(f"expected one output of an expert request, got {len(outputs)}")
+        except asyncio.TimeoutError:
+            counts["timed_out"] += 1
+        except EmptyResponse:
+            counts["empty"] += 1
+        except Exception as error:  # whatever engine, server and reward function raise
+            counts["failed"] += 1
+            logger.warning("icpo: an expert request of %s failed: %r", prompt["uid"], error)
+        else:
+            return Response(outputs, tuple(demo.id for demo in made.demos))
+        return None
+
+    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
+        """Scores a response; those of a group are handed back, all others go on as in verl."""
+        if not kwargs.pop(_HOLD, False):
+            return await super()._agent_loop_postprocess(output, validate, **kwargs)
+        outputs = output if isinstance(output, list) else [output]
+        if not outputs or not outputs[-1].response_ids:
+            raise EmptyResponse("the response has no token")
+        kwargs.pop(EXPERT_PROMPT, None)
+        await self._compute_score(outputs, kwargs=kwargs)
+        return outputs
+
+    async def _store(
+        self,
+        prompt: dict[str, Any],
+        policy: list[Response],
+        expert: list[Response],
+        rng: np.random.Generator,
+        counts: Counter[str],
+    ) -> None:
+        """Forms the group, and puts its rows into the transfer queue."""
+        step = int(prompt["global_steps"])
+        group = form_group(self._problem(prompt), policy, expert, self.rules, step, rng)
+        # x, token by token as the rollout engine got it.
+        plain = list(policy[0].final.prompt_ids)
+        fields = {key: value for key, value in prompt.items() if key != "agent_name"}
+        record: dict[str, Any] = {
+            "sums": packed(group.metrics, RequestMetrics.of(counts)),
+            "rows": [
+                self._described(row.response, trained=True, accepted=row.accepted, bonus=row.bonus)
+                for row in group.rows
+            ],
+            "left_out": [
+                self._described(response, trained=False, accepted=False, bonus=0.0)
+                for response in group.left_out
+            ],
+        }
+        for session, row in enumerate(group.rows):
+            if row.expert:
+                row.response.final.prompt_ids = plain
+            await super()._agent_loop_postprocess(
+                row.response.outputs,
+                False,
+                session_id=session,
+                **{
+                    EXPERT_FIELD: torch.tensor(float(row.expert)),
+                    ADVANTAGE_FIELD: torch.tensor(row.advantage, dtype=torch.float32),
+                    RECORD_FIELD: record if session == 0 else {},
+                },
+                **fields,
+            )
+
+    def _described(
+        self, response: Response, *, trained: bool, accepted: bool, bonus: float
+    ) -> dict[str, Any]:
+        """What a dump says of a response. Texts are left to the trainer, which has the time."""
+        described: dict[str, Any] = {
+            "expert": bool(response.demos),
+            "accepted": accepted,
+            "trained": trained,
+            "demos": list(response.demos),
+            "reward": response.reward,
+            "bonus": bonus,
+            **{
+                key: value
+                for key, value in response.details.items()
+                if isinstance(value, (str, int, float, bool))
+            },
+        }
+        if self.dump:
+            if response.demos:
+                described["expert_prompt_ids"] = list(response.final.prompt_ids)
+            if not trained:
+                described["response_ids"] = list(response.final.response_ids)
+        return described
+
+    def _problem(self, prompt: dict[str, Any]) -> Problem:
+        settings = self.settings.demonstrations
+        return problem_of(
+            prompt["raw_prompt"], prompt.get("extra_info"), settings.question, settings.subject
+        )
+
+    def _demos(self, ids: Sequence[str], fingerprint: str) -> list[Demo]:
+        if self.pool is None or self.pool.fingerprint != fingerprint:
+            raise DataError(
+                "icpo.demonstrations.source: expected the same demonstrations on every node, got "
+                "others on this one"
+            )
+        return [self.demos[id] for id in ids]
+
+
+IcpoWorker = ray.remote(_IcpoWorker)
+
+
+class IcpoAgentLoopManager(AgentLoopManagerTQ):  # type: ignore[misc]  # verl is not typed
+    """verl's manager, with these workers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """verl's own sets the class of its workers, so this comes after it."""
+        super().__init__(*args, **kwargs)
+        self.agent_loop_workers_class = IcpoWorker

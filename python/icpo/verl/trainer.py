@@ -1,0 +1,278 @@
+"""verl's synchronous trainer with ICPO: what differs from it, in the order of a step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import transfer_queue as tq
+from omegaconf import open_dict
+from tensordict import TensorDict
+from tensordict.tensorclass import NonTensorData, NonTensorStack
+from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
+from verl.utils.config import omega_conf_to_dataclass
+from verl.workers.engine_workers import ActorRolloutRefWorker
+
+from icpo.errors import ConfigError, DataError
+from icpo.types import Problem
+from icpo.verl.checks import TRAINER, check_config, differing_from_preset
+from icpo.verl.demos import demo_sampler, load_demonstrations
+from icpo.verl.draw import Draws, load_state, save_state
+from icpo.verl.dump import DumpRow, dump_columns, dump_rows
+from icpo.verl.expert import problem_of
+from icpo.verl.hooks import check_hooks, plain_class
+from icpo.verl.loss import IcpoLoss, take_loss_metrics
+from icpo.verl.metrics import loss_figures, rollout_figures
+from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
+from icpo.verl.settings import clips_of
+
+__all__ = ["IcpoTrainer"]
+
+
+@register_trainer(TRAINER)
+class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
+    """GRPO by verl, with expert rollouts."""
+
+    def __init__(self, config: Any) -> None:
+        """Checks verl and the settings once more: nobody has to come by `icpo.verl.start`."""
+        version = check_hooks()
+        self.settings = check_config(config)
+        with open_dict(config):
+            # The base class asks for the literal name of its own mode.
+            config.trainer.v1.trainer_mode = "sync"
+            # Its figures compare log-probabilities of rollout and actor, which expert rows have
+            # under different prompts.
+            config.algorithm.rollout_correction = None
+            std = self.settings.loss().advantage_std
+            config.algorithm.norm_adv_by_std_in_grpo = std == "unbiased"
+        super().__init__(config)
+        sampler, demonstrations = None, "no demonstrations"
+        if self.settings.n_off > 0:
+            loaded = load_demonstrations(self.settings.demonstrations)
+            sampler = demo_sampler(self.settings.demonstrations, loaded)
+            demonstrations = f"{len(loaded.pool)} demonstrations"
+            if loaded.message:
+                print(f"icpo: {loaded.message}", flush=True)
+        self.draws = Draws(sampler, self.settings.n_off, self.settings.seed)
+        self._places: dict[str, tuple[int, int]] = {}
+        self._dispatched = 0
+        self._announce(version, demonstrations)
+
+    def _announce(self, version: str, demonstrations: str) -> None:
+        rollout, actor = self.config.actor_rollout_ref.rollout, self.config.actor_rollout_ref.actor
+        loss = self.settings.loss(**clips_of(actor))
+        plan = self.settings.plan(rollout.n)
+        bonus = self.settings.bonus
+        print(
+            f"icpo: on, in verl {version}: {plan.policy_rollouts} on-policy rollouts and "
+            f"{plan.n_off} expert ones a prompt (group {plan.group}, target {plan.target}, "
+            f"delta {plan.delta:g}), ratio {loss.off_ratio} with lambda {loss.lam:g}, "
+            f"{'clipped' if loss.off_clip else 'not clipped'}, bonus {bonus.alpha:g}, "
+            f"advantages {loss.advantage_std}/{loss.advantage_baseline}, {demonstrations}",
+            flush=True,
+        )
+        for note in differing_from_preset(self.config, self.settings):
+            print(f"icpo: note: {note}", flush=True)
+
+    ##### Start
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        from icpo.verl.worker import IcpoWorker
+
+        for role, worker in self.role_worker_mapping.items():
+            if issubclass(plain_class(worker), ActorRolloutRefWorker):
+                self.role_worker_mapping[role] = ray.remote(IcpoWorker)
+
+    def on_init_end(self) -> None:
+        """Gives the workers the loss. A registered one alone would not see which rows are which."""
+        actor = self.config.actor_rollout_ref.actor
+        self.actor_rollout_wg.set_loss_fn(
+            IcpoLoss(omega_conf_to_dataclass(actor), self.settings.loss(**clips_of(actor)))
+        )
+        super().on_init_end()
+
+    def _save_checkpoint(self) -> None:
+        # First: verl's last act is to name the folder as the one to resume from.
+        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        save_state(folder, self.draws)
+        super()._save_checkpoint()
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        trainer = self.config.trainer
+        if trainer.resume_mode == "resume_path":
+            folder = Path(trainer.resume_from_path)
+        else:
+            folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        if self.global_steps > 0 and not load_state(folder, self.draws):
+            self.draws.skip(self.global_steps)
+            print(
+                f"icpo: the checkpoint of step {self.global_steps} was made without ICPO; "
+                f"demonstrations begin with those of batch {self.global_steps}",
+                flush=True,
+            )
+
+    ##### A step
+
+    def _next_train_batch(self, num_prompts: int | None = None) -> Any:
+        """The next prompts, and what is drawn for each."""
+        batch = super()._next_train_batch(num_prompts)
+        self._check_agents(batch)
+        problems = [
+            self._problem(messages, extra)
+            for messages, extra in zip(
+                _items(batch, "raw_prompt"), _items(batch, "extra_info"), strict=True
+            )
+        ]
+        drawn = [NonTensorData(told) for told in self.draws.draw(problems)]
+        batch[DRAWN_FIELD] = NonTensorStack.from_list(drawn)
+        for place, uid in enumerate(_items(batch, "uid")):
+            self._places[uid] = (self._dispatched, place)
+        self._dispatched += 1
+        return batch
+
+    def _check_agents(self, batch: Any) -> None:
+        agents = set(_items(batch, "agent_name")) if "agent_name" in batch else set()
+        if self.settings.n_off and agents - {"single_turn_agent"}:
+            raise DataError(
+                "agent_name: expected 'single_turn_agent' in every row with icpo=on, because "
+                f"expert prompts are of one turn, got {', '.join(sorted(agents))}"
+            )
+        for name in ("__rollout_n__", "__do_sample__"):
+            if name in batch:
+                raise ConfigError(f"{name}: expected none with icpo=on, got it in the data")
+
+    def _problem(self, messages: Any, extra: Any) -> Problem:
+        settings = self.settings.demonstrations
+        return problem_of(messages, extra, settings.question, settings.subject)
+
+    def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """In the order of the prompts, not in that in which they were finished: runs repeat."""
+        if len(batch) == 0:
+            raise DataError(
+                f"step {self.global_steps}: every prompt of the batch failed; the log of the agent "
+                "loop workers says why"
+            )
+
+        def place(row: int) -> tuple[int, int, int, int]:
+            uid, session, index = batch.keys[row].rsplit("_", 2)
+            return *self._places[uid], int(session), int(index)
+
+        batch.reorder(sorted(range(len(batch)), key=place))
+        return super()._balance_batch(batch, *args, **kwargs)
+
+    def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """As in verl, without figures that expert rows falsify; `_update_actor` has others."""
+        batch = super()._compute_old_log_prob(batch, metrics)
+        for name in [name for name in metrics if name.startswith("training/rollout_")]:
+            if "probs" in name:
+                del metrics[name]
+        return batch
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """verl's GRPO; in its place, if the settings ask for it, what the workers have found."""
+        batch = super()._compute_advantage(batch, metrics)
+        if not self.settings.own_advantages:
+            return batch
+        found = _fetch(batch, [ADVANTAGE_FIELD, "response_mask"])
+        mask = found["response_mask"]
+        each = [
+            row_mask.to(torch.float32) * advantage
+            for row_mask, advantage in zip(mask.unbind(), found[ADVANTAGE_FIELD], strict=True)
+        ]
+        advantages = torch.nested.as_nested_tensor(each, layout=torch.jagged)
+        return tq.kv_batch_put(
+            keys=batch.keys,
+            partition_id=batch.partition_id,
+            fields=TensorDict(
+                {"advantages": advantages, "returns": advantages}, batch_size=len(batch)
+            ),
+        )
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        """The update, and the figures of both sides of the loss."""
+        batch = super()._update_actor(batch, metrics)
+        actor = self.config.actor_rollout_ref.actor
+        rows = actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
+        metrics.update(
+            loss_figures(take_loss_metrics(metrics, len(batch) // rows * actor.ppo_epochs))
+        )
+        return batch
+
+    def _compute_metrics(
+        self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
+    ) -> None:
+        super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
+        metrics.update(rollout_figures(record["sums"] for record in self._records(batch).values()))
+
+    def _records(self, batch: Any) -> dict[str, dict[str, Any]]:
+        """What the workers told of each group, by uid."""
+        rows = [
+            key
+            for key, tag in zip(batch.keys, batch.tags, strict=True)
+            if not tag.get("is_padding", False) and key.rsplit("_", 2)[1] == "0"
+        ]
+        found = tq.kv_batch_get(
+            keys=rows, partition_id=batch.partition_id, select_fields=[RECORD_FIELD]
+        )
+        records = _items(found, RECORD_FIELD)
+        return {key.rsplit("_", 2)[0]: of for key, of in zip(rows, records, strict=True) if of}
+
+    def _log_rollout_data(
+        self, batch: Any, timing_raw: dict[str, Any], rollout_data_dir: str
+    ) -> None:
+        """verl's dump, with what is known of each rollout, and those that are not trained on."""
+        lines = self._dump_lines(batch)
+        self._dump_generations(
+            inputs=[line.input for line in lines],
+            outputs=[line.output for line in lines],
+            gts=[line.gold for line in lines],
+            scores=[line.score for line in lines],
+            reward_extra_infos_dict=dump_columns(lines),
+            dump_path=rollout_data_dir,
+        )
+
+    def _dump_lines(self, batch: Any) -> list[DumpRow]:
+        def decode(ids: Any) -> str:
+            text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+            return text
+
+        records = self._records(batch)
+        found = _fetch(batch, ["prompts", "responses", "rm_scores", "reward_model"])
+        golds = _items(found, "reward_model") if "reward_model" in found else [None] * len(batch)
+        prompts: dict[str, tuple[str, Any]] = {}
+        rows: dict[str, dict[int, tuple[str, float]]] = defaultdict(dict)
+        for key, tag, prompt, response, scores, gold in zip(
+            batch.keys,
+            batch.tags,
+            found["prompts"].unbind(),
+            found["responses"].unbind(),
+            found["rm_scores"].unbind(),
+            golds,
+            strict=True,
+        ):
+            uid, session, _ = key.rsplit("_", 2)
+            if tag.get("is_padding", False) or uid not in records:
+                continue
+            prompts.setdefault(uid, (decode(prompt), (gold or {}).get("ground_truth")))
+            rows[uid][int(session)] = decode(response), float(scores.sum())
+        order = sorted(rows, key=lambda uid: self._places[uid])
+        return [
+            line
+            for uid in order
+            for line in dump_rows(uid, *prompts[uid], rows[uid], records[uid], decode)
+        ]
+
+
+def _fetch(batch: Any, fields: list[str]) -> Any:
+    return tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+
+
+def _items(batch: Any, field: str) -> list[Any]:
+    """A field that holds no tensors, as a list."""
+    found = batch[field]
+    return [getattr(item, "data", item) for item in found]
