@@ -24,8 +24,9 @@ from icpo.objective.metrics import LossMetrics
 from icpo.ops import policy_loss
 from icpo.ops.reference import token_loss
 from icpo.verl.checks import LOSS
+from icpo.verl.metrics import loss_figures
 
-__all__ = ["EXPERT_FIELD", "IcpoLoss", "take_loss_metrics"]
+__all__ = ["EXPERT_FIELD", "IcpoLoss", "take_loss_figures"]
 
 #: Of each row, whether it is an expert rollout: 0.0 or 1.0.
 EXPERT_FIELD = "icpo_expert"
@@ -33,6 +34,10 @@ EXPERT_FIELD = "icpo_expert"
 #: Sums travel under names that begin so. verl takes the greatest or smallest of values whose names
 #: contain "max" or "min", instead of adding them up; none of `LossMetrics.NAMES` does.
 _SUM = "actor/icpo_sum/"
+
+#: Σ |p - p'| over on-policy tokens, of the rollout engine's probabilities and the actor's, and the
+#: greatest. verl's own figures of these would take expert rows for errors of the engine.
+_DIFFERENCE, _GREATEST = "rollout_difference", "actor/icpo_rollout_difference_max"
 
 
 @dataclass
@@ -43,7 +48,8 @@ class _MicroBatch:
     #: log πold(τ_t | x_exp) of expert rows, as the rollout engine gave it.
     behavior_logp: Tensor  # (B, T)
     config: LossConfig
-    sums: list[float] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    greatest: float = 0.0
 
 
 _micro_batch: ContextVar[_MicroBatch] = ContextVar("icpo micro-batch")
@@ -73,8 +79,9 @@ class IcpoLoss:
         finally:
             _micro_batch.reset(token)
         # verl averages over ranks what it adds up over micro-batches.
-        for name, value in zip(LossMetrics.NAMES, rows.sums, strict=True):
+        for name, value in rows.sums.items():
             metrics[_SUM + name] = Metric(AggregationType.SUM, value * data["dp_size"])
+        metrics[_GREATEST] = Metric(AggregationType.MAX, rows.greatest)
         return loss, metrics
 
 
@@ -110,15 +117,15 @@ def icpo_policy_loss(
             rows.config,
         )
         loss = loss + agg_loss(each, expert, loss_agg_mode, **config.global_batch_info)
-    rows.sums = _sums(old_log_prob, log_prob, advantages, response_mask, rows)
+    _observe(rows, old_log_prob, log_prob, advantages, response_mask)
     return loss, metrics
 
 
 @torch.no_grad()
-def _sums(
-    old_log_prob: Tensor, log_prob: Tensor, advantages: Tensor, mask: Tensor, rows: _MicroBatch
-) -> list[float]:
-    """What `LossMetrics` divides, for both sides."""
+def _observe(
+    rows: _MicroBatch, old_log_prob: Tensor, log_prob: Tensor, advantages: Tensor, mask: Tensor
+) -> None:
+    """What `LossMetrics` divides, for both sides, and how far the rollout engine is off."""
     _, metrics = policy_loss(
         log_prob.detach().float(),
         old_log_prob.float(),
@@ -129,12 +136,25 @@ def _sums(
         config=rows.config,
         check=False,
     )
-    sums: list[float] = metrics.sums.tolist()
-    return sums
+    on = mask & ~rows.expert.unsqueeze(-1)
+    difference = (rows.behavior_logp.float().exp() - old_log_prob.float().exp()).abs() * on
+    total, greatest = torch.stack([difference.double().sum(), difference.max().double()]).tolist()
+    rows.sums = dict(zip(LossMetrics.NAMES, metrics.sums.tolist(), strict=True))
+    rows.sums[_DIFFERENCE] = total
+    rows.greatest = greatest
 
 
-def take_loss_metrics(metrics: dict[str, Any], updates: int) -> LossMetrics:
-    """Takes the sums out of what verl reports of a step, which averages over its updates."""
-    return LossMetrics(
-        np.array([metrics.pop(_SUM + name) * updates for name in LossMetrics.NAMES], np.float64)
-    )
+def take_loss_figures(metrics: dict[str, Any], updates: int) -> dict[str, float]:
+    """Takes the sums out of what verl reports of a step, and makes figures of them.
+
+    verl averages over the updates of a step, of which there were `updates`.
+    """
+    sums = {name: metrics.pop(_SUM + name) * updates for name in (*LossMetrics.NAMES, _DIFFERENCE)}
+    difference = sums.pop(_DIFFERENCE)
+    seen = LossMetrics(np.array(list(sums.values()), np.float64))
+    tokens = seen.total("on_tokens")
+    return {
+        **loss_figures(seen),
+        "icpo/rollout_probs_difference": difference / tokens if tokens else float("nan"),
+        "icpo/rollout_probs_difference_max": metrics.pop(_GREATEST),
+    }

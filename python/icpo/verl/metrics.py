@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def rollout_figures(groups: Iterable[list[list[float]]]) -> dict[str, float]:
     return figures
 
 
-def loss_figures(metrics: LossMetrics) -> dict[str, Any]:
+def loss_figures(metrics: LossMetrics) -> dict[str, float]:
     """The figures of the update. verl reports the terms of the loss itself."""
     return {
         f"icpo/update/{name}": value

@@ -24,8 +24,8 @@ from icpo.verl.draw import Draws, load_state, save_state
 from icpo.verl.dump import DumpRow, dump_columns, dump_rows
 from icpo.verl.expert import problem_of
 from icpo.verl.hooks import check_hooks, plain_class
-from icpo.verl.loss import IcpoLoss, take_loss_metrics
-from icpo.verl.metrics import loss_figures, rollout_figures
+from icpo.verl.loss import IcpoLoss, take_loss_figures
+from icpo.verl.metrics import rollout_figures
 from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
 from icpo.verl.settings import clips_of
 
@@ -198,9 +198,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         batch = super()._update_actor(batch, metrics)
         actor = self.config.actor_rollout_ref.actor
         rows = actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
-        metrics.update(
-            loss_figures(take_loss_metrics(metrics, len(batch) // rows * actor.ppo_epochs))
-        )
+        metrics.update(take_loss_figures(metrics, len(batch) // rows * actor.ppo_epochs))
         return batch
 
     def _compute_metrics(
