@@ -14,14 +14,14 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.protocol import DataProto
 
-from icpo.errors import ConfigError, DataError
-from icpo.reward.checker import Checker
+from icpo.errors import DataError
 from icpo.verl.reward import grade
+from icpo.verl.reward_settings import MANAGER, checker_of
 
-__all__ = ["IcpoRewardManager", "checker_of"]
+__all__ = ["IcpoRewardManager"]
 
 
-@register("icpo")
+@register(MANAGER)
 class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Scores with the checker that ``reward.reward_kwargs`` asks for; fields as `reward.grade`."""
 
@@ -48,6 +48,7 @@ class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
 
     def _grade(self, tensors: Any, row: Mapping[str, Any]) -> dict[str, float | str]:
         responses = tensors["responses"]  # (T,)
+        # Parts of one rollout are padded on the right, where the mask's end tells nothing.
         length = row.get("response_len")
         if length is None:
             length = tensors["attention_mask"][-len(responses) :].sum()
@@ -60,29 +61,3 @@ class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
                 f"got {reward_model!r} in one of data source {source}"
             )
         return grade(self.checker, source, text, reward_model["ground_truth"])
-
-
-def checker_of(config: Any) -> Checker:
-    """The checker that verl's configuration asks for.
-
-    Raises:
-        ConfigError: if a setting is misspelt, or verl would take its scores from somewhere else.
-    """
-    reward = config.reward
-    beside = "beside reward.reward_manager.name=icpo, which scores by itself"
-    if reward.custom_reward_function.path is not None:
-        raise ConfigError(
-            f"reward.custom_reward_function.path: expected null {beside}, "
-            f"got {reward.custom_reward_function.path!r}"
-        )
-    if reward.reward_model.enable:
-        raise ConfigError(f"reward.reward_model.enable: expected False {beside}, got True")
-    settings = reward.get("reward_kwargs")
-    if settings is None:
-        return Checker()
-    if not isinstance(settings, Mapping):
-        raise ConfigError(f"reward.reward_kwargs: expected a mapping, got {settings!r}")
-    try:
-        return Checker(**settings)
-    except ConfigError as error:
-        raise ConfigError(f"reward.reward_kwargs.{error}") from error

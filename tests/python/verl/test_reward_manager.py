@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 import icpo
 from icpo.reward import Checker
+from icpo.verl.reward_settings import check_reward, checker_of
 
 pytestmark = pytest.mark.verl
 
@@ -30,7 +31,7 @@ reward_loop = (
     if os.environ.get("CI")
     else pytest.importorskip(PEER, reason="verl is not installed", exc_type=ImportError)
 )
-reward_manager = importlib.import_module("icpo.verl.reward_manager")
+importlib.import_module("icpo.verl.reward_manager")  # registers it, as the plugin does
 
 MANAGER = "reward.reward_manager.name=icpo"
 FUNCTION = "reward.custom_reward_function.path=pkg://icpo.verl.reward"
@@ -244,20 +245,33 @@ def test_ground_truths_of_parquet_files(folder, tmp_path):
         (["reward.reward_model.enable=true"], r"reward\.reward_model\.enable: expected False"),
     ],
 )
-def test_settings_that_can_not_be_meant_are_refused_at_the_start(folder, overrides, message):
+def test_settings_that_can_not_be_meant_are_refused(folder, overrides, message):
+    settings = config(folder, *overrides)
     with pytest.raises(icpo.ConfigError, match=message):
-        reward_manager.checker_of(config(folder, *overrides))
+        check_reward(settings)
+    if "model.enable" not in overrides[0]:  # of which verl would load the tokenizer before
+        with pytest.raises(icpo.ConfigError, match=message):
+            reward_loop.RewardLoopWorker(settings)
 
 
-def test_a_worker_with_wrong_settings_does_not_start(folder):
-    with pytest.raises(icpo.ConfigError, match=r"reward\.reward_kwargs\.profle"):
-        reward_loop.RewardLoopWorker(config(folder, "+reward.reward_kwargs.profle=strict"))
-
-
-def test_a_misspelt_setting_of_the_function_ends_its_first_score(folder):
+def test_a_misspelt_setting_of_the_function_is_refused(folder):
     settings = function_config(folder, "+reward.custom_reward_function.reward_kwargs.profle=strict")
+    with pytest.raises(icpo.ConfigError, match=r"reward_function\.reward_kwargs\.profle: expected"):
+        check_reward(settings)
     with pytest.raises(icpo.ConfigError, match="profle: expected one of"):
         scores(settings, batch(["4"], ["4"]))
+
+
+def test_rewards_from_elsewhere_are_not_looked_at(folder):
+    naive = "reward.reward_manager.name=naive"
+    check_reward(config(folder))
+    check_reward(config(folder, naive))
+    check_reward(config(folder, naive, "+reward.reward_kwargs.max_resp_len=3"))
+    function = "reward.custom_reward_function"
+    check_reward(
+        config(folder, naive, f"{function}.path=a.py", f"+{function}.reward_kwargs.profle=1")
+    )
+    check_reward(function_config(folder, f"+{function}.reward_kwargs.profile=math_verify"))
 
 
 def test_older_keys_of_verl_lead_to_it(folder):
@@ -269,7 +283,7 @@ def test_older_keys_of_verl_lead_to_it(folder):
     )
     settings = reward_loop.migrate_legacy_reward_impl(settings)
     worker = reward_loop.RewardLoopWorker(settings)
-    assert worker.reward_manager.checker == Checker("math_verify")
+    assert worker.reward_manager.checker == checker_of(settings) == Checker("math_verify")
 
 
 def test_it_can_be_named_without_the_registry(folder):
