@@ -97,5 +97,6 @@ train() {
         trainer.default_local_dir="$OUT/$name/checkpoints" \
         trainer.rollout_data_dir="$OUT/$name/rollouts" \
         trainer.validation_data_dir="$OUT/$name/validation" \
+        hydra.run.dir="$OUT/$name/hydra" \
         "$@"
 }
