@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,18 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     ##### Start
 
+    def _init_dataloader(self) -> None:
+        super()._init_dataloader()
+        # A data set of another class than verl's is looked at row by row, as training goes on.
+        table = getattr(self.train_dataset, "dataframe", None)
+        if self.draws.sampler is not None and table is not None:
+            extras = table["extra_info"] if "extra_info" in table.column_names else None
+            messages = table[self.config.data.prompt_key]
+            self.draws.sampler.check(
+                self._problem(said, extra)
+                for said, extra in zip(messages, extras or itertools.repeat(None), strict=False)
+            )
+
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
         from icpo.verl.worker import IcpoWorker
@@ -122,11 +135,10 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         """The next prompts, and what is drawn for each."""
         batch = super()._next_train_batch(num_prompts)
         self._check_agents(batch)
+        messages = _items(batch, "raw_prompt")
+        extras = _items(batch, "extra_info") if "extra_info" in batch else [None] * len(messages)
         problems = [
-            self._problem(messages, extra)
-            for messages, extra in zip(
-                _items(batch, "raw_prompt"), _items(batch, "extra_info"), strict=True
-            )
+            self._problem(said, extra) for said, extra in zip(messages, extras, strict=True)
         ]
         drawn = [NonTensorData(told) for told in self.draws.draw(problems)]
         batch[DRAWN_FIELD] = NonTensorStack.from_list(drawn)
