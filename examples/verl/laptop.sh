@@ -28,7 +28,7 @@ export VERL_USE_EXTERNAL_MODULES=icpo.verl.cpu VERL_PLATFORM=cpu VERL_ENGINE_DEV
 export VERL_FILE_LOGGER_PATH=${VERL_FILE_LOGGER_PATH:-$OUT/metrics.jsonl}
 # A dozen processes share the machine: more threads in each make it slower.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
-export HF_HUB_OFFLINE=1 RAY_USAGE_STATS_ENABLED=0
+export TQ_NUM_THREADS=1 HF_HUB_OFFLINE=1 RAY_USAGE_STATS_ENABLED=0
 
 mkdir -p "$OUT"
 if ! [ "$assets/made" -nt "$here/laptop/assets.py" ]; then
@@ -73,7 +73,7 @@ for model in actor ref; do
     )
 done
 
-# One process of each kind: starting them takes longer than the training.
+# One process of each kind, and no waiting: starting them takes longer than the training.
 few=(
     ray_kwargs.ray_init.num_cpus=16
     +ray_kwargs.ray_init.include_dashboard=False
@@ -83,6 +83,8 @@ few=(
     actor_rollout_ref.rollout.agent.num_workers=1
     reward.num_workers=1
     data.dataloader_num_workers=0
+    trainer.v1.sampler.custom_sampler.path="$here/laptop/sampler.py"
+    trainer.v1.sampler.custom_sampler.name=PromptReplayBuffer
 )
 
 exec "$PYTHON" -m verl.trainer.main_ppo "${icpo[@]}" "${cpu[@]}" "${few[@]}" \

@@ -64,12 +64,7 @@ def solution(a: int, b: int) -> str:
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level, with merges for the words of the task."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     numbers = itertools.product(range(10), repeat=2)
     text = [f"Question: {question(a, b)}\nAnswer: {solution(a, b)}\n" for a, b in numbers]

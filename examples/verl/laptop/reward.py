@@ -17,6 +17,6 @@ def compute_score(
     A random model never answers right, so this has no key `acc` or `verdict`: with one, ICPO would
     accept verified expert rollouts only. A real run scores with ``pkg://icpo.verl.reward``.
     """
-    digits = sum(character.isdigit() for character in solution_str) / max(1, len(solution_str))
+    digits = sum(character.isdecimal() for character in solution_str) / max(1, len(solution_str))
     right = float(f"\\boxed{{{ground_truth}}}" in solution_str)
     return {"score": digits + right, "digits": digits, "right": right}
