@@ -31,7 +31,7 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python test-standin test-peer fuzz kernels wheel sdist wheel-test \
+	test test-rust test-python test-verl test-standin test-peer fuzz kernels wheel sdist wheel-test \
 	bench bench-gpu bench-reward demo ablation clean
 
 help:  ## List the targets
@@ -93,8 +93,12 @@ fuzz: | prerequisites  ## Try EXECUTIONS mutated texts on the checker
 	ICPO_FUZZ_EXECUTIONS=$(EXECUTIONS) ICPO_FUZZ_SEED=$(SEED) cargo test --release $(locked) \
 		--test reward_fuzz --test reward_hostile -- --nocapture
 
-test-python: $(built)  ## Run the Python tests
-	$(python) -m pytest
+test-python: $(built)  ## Run the Python tests, but for those of the verl plugin
+	$(python) -m pytest -m "not verl"
+
+# Real runs of stock verl on the CPU: Ray, FSDP2, a rollout server.
+test-verl: $(built)  ## Run the tests of the verl plugin
+	$(python) -m pytest -m verl
 
 # In a process of its own, which takes the stand-in for a driver.
 test-standin: $(built)  ## Run the CUDA path without a GPU, on a stand-in driver
@@ -106,7 +110,7 @@ test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and 
 		"$(peer_venv)/bin/python" -m pytest tests/python/reward
 
 test:  ## Run every check: what CI runs
-	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-standin \
+	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-verl test-standin \
 		test-peer wheel-test
 
 ##### Distributions

@@ -68,9 +68,11 @@ def test_wheel_contents(wheel: Path) -> None:
         names = set(archive.namelist())
     info = {n for n in names if re.match(r"icpo_rs-[^/]+\.dist-info/", n)}
     assert any(n.endswith("/licenses/LICENSE") for n in info)
-    suffixes = (".py", ".pyi", ".typed", ".cubin")
-    python = {n.removeprefix("python/") for n in sources("python/icpo", *suffixes)}
-    assert {"icpo/py.typed", "icpo/_core.pyi"} <= names
+    suffixes = (".py", ".pyi", ".typed", ".yaml", ".cubin")
+    python = {n.removeprefix("python/") for n in sources("python", *suffixes)}
+    assert {"icpo/py.typed", "icpo/_core.pyi", "icpo/verl/config/icpo/on.yaml"} <= names
+    # Where Hydra looks for plugins.
+    assert "hydra_plugins/icpo_searchpath/__init__.py" in names
     assert names - info == python | {"icpo/_core.abi3.so"}
 
 
@@ -109,9 +111,9 @@ def test_sdist_contents(sdist: Path) -> None:
         names = {n.partition("/")[2] for n in archive.getnames()}
     needed = {"Cargo.toml", "Cargo.lock", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
     needed |= sources("src", ".rs") | sources("kernels", ".cu", ".cuh")
-    needed |= sources("python/icpo", ".py", ".pyi", ".typed")
+    needed |= sources("python", ".py", ".pyi", ".typed", ".yaml")
     assert needed <= names, needed - names
-    allowed = re.compile(r"(src|kernels|python/icpo|tests|benches)/|[A-Za-z-]+(\.(md|toml|lock))?$")
+    allowed = re.compile(r"(src|kernels|python/(icpo|hydra_plugins)|tests|benches)/|[A-Za-z-]+(\.(md|toml|lock))?$")
     built = re.compile(r"(^|/)(target|dist|__pycache__|\.venv[^/]*)/|\.(so|pyc|cubin)$")
     stray = {n for n in names if not allowed.match(n) or built.search(n)}
     assert not stray
