@@ -1,4 +1,4 @@
-"""Writes the tables of settings in docs/training.md from the comments beside the settings.
+"""Writes the tables of settings in docs/training.md and verl.md from the comments beside them.
 
     python scripts/settings_table.py
 
@@ -13,16 +13,18 @@ import inspect
 import re
 import textwrap
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from icpo.mixing import Bonus, Plan
 from icpo.objective import LossConfig
-from icpo.trainer.config import TrainConfig
 from icpo.schema import Form, Section, expected
+from icpo.trainer.config import TrainConfig
+from icpo.verl.settings import IcpoSettings
 
-PAGE = Path(__file__).parents[1] / "docs" / "training.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, VERL_PAGE = DOCS / "training.md", DOCS / "verl.md"
 BEGIN, END = "<!-- settings: written by scripts/settings_table.py -->", "<!-- /settings -->"
 
 #: Parts of an algorithm, which are settings below its key.
@@ -30,7 +32,35 @@ PARTS = {"algorithm": Plan, "algorithm.bonus": Bonus, "algorithm.loss": LossConf
 
 PRESET = "A loss to begin with, in `icpo.objective.PRESETS`, in place of the algorithm's own."
 
-HEAD = "| key | accepts | default | what it is |\n|---|---|---|---|"
+#: Where the paper speaks of settings of the verl plugin; it has no others.
+IN_PAPER = {
+    "icpo.n_off": "section 5: 1; Algorithm 1, line 9",
+    "icpo.group": "Algorithm 1, line 12: `replace`; section 5: `reserve`; Table 3: `always`",
+    "icpo.target": "Table 14",
+    "icpo.delta": "eq. 8 and 9: 1.0",
+    "icpo.off_ratio": "eq. 7: `none`; eq. 10: `behavior`",
+    "icpo.lam": "below eq. 10: 0.01",
+    "icpo.off_clip": "eq. 10: true",
+    "icpo.max_prompt_tokens": "Table 8: 4096",
+    "icpo.bonus.alpha": "eq. 12: 1.0 in ICPO†",
+    "icpo.bonus.schedule": "eq. 12: `linear`",
+    "icpo.advantages.std": "eq. 4 and 6",
+    "icpo.advantages.baseline": "eq. 6: `mixed`",
+    "icpo.demonstrations.source": "section 5: MATH's training set",
+    "icpo.demonstrations.k": "Algorithm 1, line 8; section 5: 1",
+    "icpo.demonstrations.strategy": "section 5: `random`; appendix C",
+    "icpo.demonstrations.m": "appendix C: 32 and 10",
+    "icpo.demonstrations.template": "Figure 9",
+}
+
+
+def head(*names: str) -> str:
+    """The first two lines of a table."""
+    return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
+
+
+HEAD = head("key", "accepts", "default", "what it is")
+PAPER_HEAD = head("key", "accepts", "default", "what it is", "in the paper")
 
 
 def comments(section: type) -> dict[str, str]:
@@ -87,18 +117,23 @@ def plain(text: str) -> str:
     return re.sub(r"``(.*?)``", r"`\1`", text)
 
 
-def row(key: str, accepts: str, default: str, text: str) -> str:
+def row(key: str, accepts: str, default: str, text: str, *more: str) -> str:
     """One line of a table."""
-    cells = [cell.replace("|", "\\|") for cell in (f"`{key}`", accepts, default, plain(text))]
+    texts = (f"`{key}`", accepts, default, plain(text), *more)
+    cells = [cell.replace("|", "\\|") for cell in texts]
     return f"| {' | '.join(cells)} |"
 
 
-def table(section: type[Section]) -> Iterator[str]:
-    """The settings of a section, then those of the sections in it."""
+def table(section: type[Section], paper: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The settings of a section, then those of the sections in it.
+
+    With `paper`, a column says where in the paper a key stands.
+    """
     said, prefix = comments(section), f"{section.key}." if section.key else ""
     rows, below = [], []
     for name, hint, default in settings(section):
         key = prefix + name
+        cells = () if paper is None else (paper.get(key, ""),)
         inner = subsection(hint)
         if inner is not None:
             below.append(inner)
@@ -109,15 +144,15 @@ def table(section: type[Section]) -> Iterator[str]:
             rows.append(row(f"{key}.name", "a name", f"`{default.name}`", said[name]))
         elif any(isinstance(extra, Form) for extra in typing.get_args(hint)):
             default = getattr(default, "profile", None) or default.name
-            rows.append(row(key, "a name or a section", shown(default), said[name]))
+            rows.append(row(key, "a name or a section", shown(default), said[name], *cells))
         else:
-            rows.append(row(key, expected(hint), shown(default), said[name]))
+            rows.append(row(key, expected(hint), shown(default), said[name], *cells))
     title = f"`{section.key}`" if section.key else "The run"
     about = (inspect.getdoc(section) or "") if section.key else ""
     yield f"### {title}\n\n{plain(about)}".rstrip()
-    yield "\n".join([HEAD, *rows])
+    yield "\n".join([HEAD if paper is None else PAPER_HEAD, *rows])
     for inner in below:
-        yield from table(inner)
+        yield from table(inner, paper)
 
 
 def parts() -> Iterator[str]:
@@ -148,9 +183,15 @@ def page_with(tables: str, page: str) -> str:
 
 
 def tables() -> str:
-    """All of them."""
+    """All of those of training.md."""
     return "\n\n".join([*table(TrainConfig), *parts()])
+
+
+def verl_tables() -> str:
+    """All of those of verl.md."""
+    return "\n\n".join(table(IcpoSettings, IN_PAPER))
 
 
 if __name__ == "__main__":
     PAGE.write_text(page_with(tables(), PAGE.read_text()))
+    VERL_PAGE.write_text(page_with(verl_tables(), VERL_PAGE.read_text()))
