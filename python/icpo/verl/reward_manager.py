@@ -39,20 +39,19 @@ class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """The score of a rollout; of one in several parts the last part counts, as in verl."""
-        row = data[-1:][0]
-        # The loop that runs, rather than the one of the thread that made the manager. The checker
-        # lets the interpreter go, so that threads check in parallel and the loop is never held up.
-        loop = asyncio.get_running_loop()
-        fields = await loop.run_in_executor(None, self._grade, row.batch, row.non_tensor_batch)
-        return {"reward_score": fields["score"], "reward_extra_info": fields}
-
-    def _grade(self, tensors: Any, row: Mapping[str, Any]) -> dict[str, float | str]:
-        responses = tensors["responses"]  # (T,)
+        part = data[-1:][0]
+        row, ids = part.non_tensor_batch, part.batch["responses"]  # (T,)
         # Parts of one rollout are padded on the right, where the mask's end tells nothing.
         length = row.get("response_len")
         if length is None:
-            length = tensors["attention_mask"][-len(responses) :].sum()
-        text = self.tokenizer.decode(responses[: int(length)], skip_special_tokens=True)
+            length = part.batch["attention_mask"][-len(ids) :].sum()
+        # In a thread, for the loop to go on; the checker lets the interpreter go meanwhile. It is
+        # the loop that runs, which need not be that of the thread that made the manager.
+        loop = asyncio.get_running_loop()
+        fields = await loop.run_in_executor(None, self._grade, ids[: int(length)], row)
+        return {"reward_score": fields["score"], "reward_extra_info": fields}
+
+    def _grade(self, ids: Any, row: Mapping[str, Any]) -> dict[str, float | str]:
         source = row.get("data_source", "unknown")
         reward_model = row.get("reward_model")
         if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
@@ -60,4 +59,5 @@ class IcpoRewardManager(RewardManagerBase):  # type: ignore[misc]
                 "reward_model: expected a mapping with ground_truth in every row, "
                 f"got {reward_model!r} in one of data source {source}"
             )
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return grade(self.checker, source, text, reward_model["ground_truth"])
