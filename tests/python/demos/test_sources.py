@@ -131,6 +131,30 @@ def test_skipped_rows_are_all_counted_and_the_first_described(tmp_path):
         assert loaded.message.endswith("; ...")
 
 
+def test_rows_of_csv_that_are_no_csv(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'question,solution\n"a\nb",s0\nq1,s1,more\nq2\n"q3"x,s3\nq4,s4\n', encoding="utf-8"
+    )
+    loaded = load_pool([path], bad_rows="skip", key="k")
+    assert [(demo.id, demo.question) for demo in loaded.pool] == [("1", "a\nb"), ("5", "q4")]
+    expected = ("4: more fields than the header", "5: k.solution: expected a text", "6: no CSV: ")
+    assert loaded.skipped == 3
+    for fault, start in zip(loaded.faults, expected, strict=True):
+        assert fault.startswith(f"{path}: line {start}")
+
+
+def test_rows_of_parquet(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").Table.from_pylist(
+        [good(0), {"question": None, "solution": "s"}, good(2)]
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    loaded = load_pool([tmp_path / "a.parquet"], bad_rows="skip")
+    assert [demo.id for demo in loaded.pool] == ["1", "3"]
+    assert loaded.faults[0].startswith(f"{tmp_path / 'a.parquet'}: row 2: columns.question: ")
+
+
 def test_files_are_not_read_again_for_each_fault(tmp_path, monkeypatch):
     path = lines(tmp_path / "a.jsonl", *[good(0, id="x")] * 50, *[{"question": "q"}] * 50)
     opened = []
