@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from icpo.demos import DemoSampler
 from icpo.demos.sources import DemoColumns, LoadedPool, load_pool
+from icpo.errors import DataError
 from icpo.verl.settings import DemoSettings
 
 __all__ = ["demo_sampler", "load_demonstrations"]
@@ -12,12 +13,15 @@ __all__ = ["demo_sampler", "load_demonstrations"]
 def load_demonstrations(settings: DemoSettings) -> LoadedPool:
     """The pool in the files."""
     columns = settings.columns
-    return load_pool(
-        settings.source or (),
-        DemoColumns(columns.question, columns.solution, columns.subject, columns.id),
-        settings.bad_rows,
-        key="icpo.demonstrations.columns",
-    )
+    try:
+        return load_pool(
+            settings.source or (),
+            DemoColumns(columns.question, columns.solution, columns.subject, columns.id),
+            settings.bad_rows,
+            key="icpo.demonstrations.columns",
+        )
+    except DataError as error:
+        raise DataError(f"icpo.demonstrations.source: {error}") from error
 
 
 def demo_sampler(settings: DemoSettings, loaded: LoadedPool) -> DemoSampler:

@@ -34,7 +34,7 @@ class BonusSettings(Section, key="icpo.bonus"):
 
     #: α, the bonus at the first step; 0: none.
     alpha: NotNegative = 0.0
-    #: How it fades: ``linear`` and ``cosine`` to 0 at the last step, ``exp`` by e each ``tau``
+    #: How it fades: ``linear`` and ``cosine`` to 0 after the last step, ``exp`` by e each ``tau``
     #: steps.
     schedule: Literal["linear", "cosine", "exp"] = "linear"
     #: τ of ``exp``, in steps.
