@@ -1,37 +1,43 @@
 """A program: verl's real FSDP2 engine on the CPU, its own and icpo's, on the same micro-batches.
 
-``python kernel_engines.py results.pt``. What verl sets up is the whole process's, so tests start
-this and look at its results.
+``python kernel_engines.py results.pt``. What verl sets up belongs to the whole process, so tests
+start this one and look at its results.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 
-def _free_port() -> str:
+def prepare_process() -> None:
+    """Makes this a process in which verl runs on the CPU, alone."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        return str(listening.getsockname()[1])
+        port = listening.getsockname()[1]
+    os.environ.update(
+        VERL_USE_EXTERNAL_MODULES="icpo.verl.cpu",
+        VERL_PLATFORM="cpu",
+        VERL_ENGINE_DEVICE="cuda",
+        RANK="0",
+        WORLD_SIZE="1",
+        LOCAL_RANK="0",
+        LOCAL_WORLD_SIZE="1",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        HF_HUB_OFFLINE="1",
+    )
 
 
-os.environ.update(
-    VERL_USE_EXTERNAL_MODULES="icpo.verl.cpu",
-    VERL_PLATFORM="cpu",
-    VERL_ENGINE_DEVICE="cuda",
-    RANK="0",
-    WORLD_SIZE="1",
-    MASTER_ADDR="127.0.0.1",
-    MASTER_PORT=_free_port(),
-    HF_HUB_OFFLINE="1",
-)
+prepare_process()
 
 import torch  # noqa: E402
-import verl  # noqa: E402, F401
 from tensordict import TensorDict  # noqa: E402
 from torch import Tensor  # noqa: E402
 from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: E402
@@ -47,13 +53,17 @@ from verl.workers.engine import EngineRegistry  # noqa: E402
 from icpo.ops import reference  # noqa: E402
 
 VOCABULARY = 97
+#: Of rows; a micro-batch has two.
 LENGTHS = (8, 13, 6, 11)
-#: Two micro-batches of two rows; a temperature a row, or one.
+#: One for all rows, or one a row.
 TEMPERATURES = {"1": 1.0, "0.7": 0.7, "rows": torch.tensor([0.6, 1.0, 1.3, 0.9])}
 
 
-def model_folder(path: str, tied: bool) -> str:
-    """A random model, its weights spread so that tokens are not equally likely."""
+def model_folder(path: Path) -> str:
+    """A random model, its weights spread so that tokens are not equally likely.
+
+    Its head is the embedding: verl's fused linear layer can not read an FSDP2 head of its own.
+    """
     config = Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=16,
@@ -63,29 +73,40 @@ def model_folder(path: str, tied: bool) -> str:
         num_key_value_heads=2,
         head_dim=8,
         max_position_embeddings=128,
-        tie_word_embeddings=tied,
+        tie_word_embeddings=True,
         pad_token_id=0,
         eos_token_id=2,
     )
+    torch.manual_seed(0)
     model = Qwen3ForCausalLM(config)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 2:
                 weight.normal_(std=2.0 / weight.shape[1] ** 0.5)
     model.save_pretrained(path)
-    return path
+    return str(path)
 
 
-def engine(folder: str, packed: bool, fused: bool, dtype: str, **settings: Any) -> Any:
-    """The engine that verl's registry chooses."""
+def engine(
+    folder: str,
+    packed: bool,
+    *,
+    dtype: str = "fp32",
+    fused: str | None = None,
+    lora_rank: int = 0,
+    **settings: Any,
+) -> Any:
+    """The engine that verl's registry chooses; `fused` is how the linear layer is, if at all."""
+    torch.manual_seed(0)  # adapters are random
     model = HFModelConfig(
         path=folder,
         load_tokenizer=False,
         override_config={"attn_implementation": "sdpa"},
         use_remove_padding=packed,
         enable_gradient_checkpointing=False,
-        use_fused_kernels=fused,
-        fused_kernel_options={"impl_backend": "torch"},
+        use_fused_kernels=fused is not None,
+        fused_kernel_options={"impl_backend": fused},
+        lora_rank=lora_rank,
     )
     precision = {"param_dtype": dtype, "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     made = EngineRegistry.new(
@@ -102,29 +123,31 @@ def engine(folder: str, packed: bool, fused: bool, dtype: str, **settings: Any) 
     return made
 
 
-def jagged(rows: list[Tensor]) -> Tensor:
-    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
-
-
-def batch() -> tuple[list[Tensor], Tensor, Tensor]:
+def rows_and_weights() -> tuple[list[Tensor], Tensor, Tensor]:
     """Rows of ids, and for each token of all rows what its two values weigh in the loss."""
     generator = torch.Generator().manual_seed(3)
     rows = [torch.randint(3, VOCABULARY, (length,), generator=generator) for length in LENGTHS]
     g, h = torch.randn(2, sum(LENGTHS), generator=generator, dtype=torch.float64)
-    g[:5] = h[:5] = 0.0  # a prompt, whose tokens have no gradient
-    return rows, g, h
+    silent = torch.zeros(sum(LENGTHS), dtype=torch.bool)
+    silent[:5] = True  # a prompt
+    silent[torch.tensor(LENGTHS).cumsum(0) - 1] = True  # nothing follows
+    return rows, g.masked_fill(silent, 0.0), h.masked_fill(silent, 0.0)
 
 
-def run(engine: Any, temperature: Any, **flags: Any) -> dict[str, Any]:
-    """Outputs of a pass without gradients; loss and gradients of one with them."""
-    rows, g, h = batch()
+def data_of(engine: Any, temperature: Any, **flags: Any) -> Any:
+    """The rows as verl's workers hand them to an engine."""
+
+    def jagged(rows: Any) -> Tensor:
+        return torch.nested.as_nested_tensor(list(rows), layout=torch.jagged)
+
+    rows, g, h = rows_and_weights()
     data = TensorDict(
         {
             "input_ids": jagged(rows),
-            "position_ids": jagged([torch.arange(len(row)) for row in rows]),
-            "loss_mask": jagged([torch.ones(len(row), dtype=torch.int64) for row in rows]),
-            "g": jagged(list(g.split(LENGTHS))),
-            "h": jagged(list(h.split(LENGTHS))),
+            "position_ids": jagged(torch.arange(len(row)) for row in rows),
+            "loss_mask": jagged(torch.ones(len(row), dtype=torch.int64) for row in rows),
+            "g": jagged(g.split(LENGTHS)),
+            "h": jagged(h.split(LENGTHS)),
         },
         batch_size=len(rows),
     )
@@ -132,29 +155,40 @@ def run(engine: Any, temperature: Any, **flags: Any) -> dict[str, Any]:
         data["temperature"] = temperature
     else:
         flags["temperature"] = temperature
-    fused = engine.model_config.use_fused_kernels
-    tensordict_utils.assign_non_tensor(
-        data,
-        use_remove_padding=engine.use_remove_padding,
-        use_dynamic_bsz=False,
-        micro_batch_size_per_gpu=2,
-        use_fused_kernels=fused,
-        return_model_output=True,
-        **{"calculate_entropy": True, **flags},
-    )
+    settings = {
+        "use_remove_padding": engine.use_remove_padding,
+        "use_dynamic_bsz": False,
+        "micro_batch_size_per_gpu": 2,
+        "use_fused_kernels": engine.model_config.use_fused_kernels,
+        "calculate_entropy": True,
+    }
+    tensordict_utils.assign_non_tensor(data, **{**settings, **flags})
+    return data
 
-    def loss(model_output: Any, data: Any, dp_group: Any) -> tuple[Tensor, dict[str, Any]]:
-        total = (model_output["log_probs"].values() * data["g"].values()).sum()
-        if "entropy" in model_output:
-            total = total + (model_output["entropy"].values() * data["h"].values()).sum()
-        return total, {}
 
+def weighted_loss(model_output: Any, data: Any, dp_group: Any) -> tuple[Tensor, dict[str, Any]]:
+    """What every token's log-probability and entropy weigh."""
+    total = (model_output["log_probs"].values() * data["g"].values()).sum()
+    if "entropy" in model_output:
+        total = total + (model_output["entropy"].values() * data["h"].values()).sum()
+    return total, {}
+
+
+def inferred(engine: Any, data: Any) -> dict[str, Tensor]:
+    """Outputs of a pass without gradients, tokens end to end."""
     with engine.eval_mode():
-        found = engine.infer_batch(data.clone())["model_output"]
-    found = {name: torch.cat(list(values.unbind())) for name, values in found.items()}
+        found = engine.infer_batch(data)["model_output"]
+    return {name: torch.cat(list(values.unbind())) for name, values in found.items()}
+
+
+def run(engine: Any, temperature: Any, **flags: Any) -> dict[str, Any]:
+    """Outputs of a pass without gradients; loss and gradients of one with them."""
+    found: dict[str, Any] = inferred(engine, data_of(engine, temperature, **flags))
     with engine.train_mode():
         engine.optimizer_zero_grad()
-        losses = engine.forward_backward_batch(data.clone(), loss)["loss"]
+        losses = engine.forward_backward_batch(
+            data_of(engine, temperature, **flags), weighted_loss
+        )["loss"]
         gradients = {
             name: parameter.grad.full_tensor().clone()
             for name, parameter in engine.module.named_parameters()
@@ -168,15 +202,15 @@ def exact(folder: str, temperature: Any, entropy: bool) -> dict[str, Any]:
     model = Qwen3ForCausalLM.from_pretrained(
         folder, dtype=torch.float64, attn_implementation="sdpa"
     )
-    rows, g, h = batch()
+    rows, g, h = rows_and_weights()
     logp, entropies = [], []
     for number, row in enumerate(rows):
-        half = rows[number // 2 * 2 : number // 2 * 2 + 2]
-        # verl shifts the ids of a whole micro-batch: behind a row stands the next one's first.
-        behind = half[(number + 1) % 2][:1]
+        # verl shifts the ids of a whole micro-batch: behind a row stands the other's first.
+        behind = rows[number ^ 1][:1]
         heat = temperature[number].item() if isinstance(temperature, Tensor) else temperature
-        logits = model(row[None]).logits[0]
-        found = reference.logp_entropy(logits, torch.cat([row[1:], behind]), heat)
+        found = reference.logp_entropy(
+            model(row[None]).logits[0], torch.cat([row[1:], behind]), heat
+        )
         logp.append(found[0])
         entropies.append(found[1])
     loss = (torch.cat(logp) * g).sum() + entropy * (torch.cat(entropies) * h).sum()
@@ -189,32 +223,101 @@ def exact(folder: str, temperature: Any, entropy: bool) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def watched(engine: Any, look: Any) -> Iterator[None]:
+    """Calls `look` with what the model gives, before the engine has it."""
+    inner = engine.prepare_model_outputs
+
+    def watching(output: Any, output_args: Any, **rest: Any) -> Any:
+        look(output.logits, output_args)
+        return inner(output=output, output_args=output_args, **rest)
+
+    engine.prepare_model_outputs = watching
+    yield
+    del engine.prepare_model_outputs
+
+
+def read_of_half(engine: Any) -> dict[str, Any]:
+    """What is read of bfloat16 logits, and what is right for just these."""
+    logits, copies, truths = [], [], []
+
+    def look(given: Tensor, arguments: Any) -> None:
+        ids, heat = arguments["input_ids_rmpad_rolled"], arguments["temperature_rmpad"]
+        logits.append(given)
+        copies.append(given.clone())
+        truths.append(reference.logp_entropy(given[0].double(), ids, heat.double()))
+
+    with watched(engine, look):
+        found = inferred(engine, data_of(engine, 0.7))
+    return {
+        "found": found,
+        "exact": [torch.cat(values) for values in zip(*truths, strict=True)],
+        "dtypes": {given.dtype for given in logits},
+        "untouched": all(map(torch.equal, logits, copies)),
+    }
+
+
+def overwritten(engine: Any) -> list[bool]:
+    """Whether, after a backward pass, what the model had given is its own gradient."""
+    logits: list[Tensor] = []
+
+    def look(given: Tensor, arguments: Any) -> None:
+        given.retain_grad()
+        logits.append(given)
+
+    with watched(engine, look), engine.train_mode():
+        engine.forward_backward_batch(data_of(engine, 0.7), weighted_loss)
+    return [torch.equal(given.detach(), given.grad) for given in logits]
+
+
+@contextlib.contextmanager
+def own_forward() -> Iterator[None]:
+    """verl gives the class of a model with fused kernels another forward pass: takes it back."""
+    forward = Qwen3ForCausalLM.forward
+    yield
+    Qwen3ForCausalLM.forward = forward
+
+
+def results_of(owner: str, folder: str) -> Iterator[tuple[Any, Any]]:
+    """Results of the engines that the registry gives now, by a key for each."""
+    for packed in (False, True):
+        made = engine(folder, packed)
+        yield (owner, "class", packed), type(made).__name__
+        for name, heat in TEMPERATURES.items():
+            for entropy in (False, True):
+                found = run(made, heat, calculate_entropy=entropy)
+                yield (owner, "logits", packed, name, entropy), found
+        yield (owner, "sum_pi_squared", packed), run(made, 0.7, calculate_sum_pi_squared=True)
+        yield (owner, "overwritten", packed), overwritten(made)
+    filled_up = engine(folder, True, pad_to_length=True, pad_to_length_bucket=32)
+    yield (owner, "filled up"), run(filled_up, 0.7)
+    yield (owner, "adapters"), run(engine(folder, True, lora_rank=2), 0.7)
+    yield (owner, "half"), read_of_half(engine(folder, True, dtype="bf16"))
+    with own_forward():
+        for packed in (False, True):
+            made = engine(folder, packed, fused="torch")
+            for name in ("1", "0.7"):
+                for entropy in (False, True):
+                    found = run(made, TEMPERATURES[name], calculate_entropy=entropy)
+                    yield (owner, "fused", packed, name, entropy), found
+    if owner == "icpo":  # verl's needs a GPU
+        with own_forward():
+            yield (owner, "triton"), run(engine(folder, True, fused="triton"), 0.7)
+
+
 def main(path: str) -> None:
-    torch.manual_seed(0)
     torch.distributed.init_process_group("gloo")
     results: dict[Any, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        model_folder(folder, tied=True)
+        model = model_folder(Path(folder))
         for name, heat in TEMPERATURES.items():
             for entropy in (False, True):
-                results["exact", name, entropy] = exact(folder, heat, entropy)
-        for owner in ("verl", "icpo"):
-            if owner == "icpo":
-                from icpo.verl import kernels
+                results["exact", name, entropy] = exact(model, heat, entropy)
+        results.update(results_of("verl", model))
+        from icpo.verl import kernels
 
-                choice = kernels.choose("on", "fsdp2")
-                results["choice"] = choice.reason
-                kernels.install()
-            for packed in (False, True):
-                made = engine(folder, packed, False, "fp32")
-                results["class", owner, packed] = type(made).__name__
-                for name, heat in TEMPERATURES.items():
-                    for entropy in (False, True):
-                        results[owner, packed, "logits", name, entropy] = run(
-                            made, heat, calculate_entropy=entropy
-                        )
-                if owner == "icpo":
-                    results["described", packed] = kernels.describe(choice, made)
+        kernels.install()
+        results.update(results_of("icpo", model))
     torch.save(results, path)
     torch.distributed.destroy_process_group()
 
