@@ -95,6 +95,7 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "AgentLoopWorker._compute_score",
         ("self", "outputs", "kwargs"),
     ),
+    ("verl.experimental.agent_loop.agent_loop", "register", ("agent_name",)),
     (
         "verl.experimental.agent_loop.agent_loop",
         "AgentLoopBase.ct_build_initial_tokens",
@@ -104,6 +105,24 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "verl.experimental.agent_loop.single_turn_agent_loop",
         "SingleTurnAgentLoop.run",
         ("self", "sampling_params", "priority", "kwargs"),
+    ),
+    (
+        "verl.utils.tokenizer.continuous_token_wiring",
+        "create_continuous_token_builder",
+        (
+            "tokenizer",
+            "model_family",
+            "hf_model_type",
+            "chat_template_kwargs",
+            "mm_processor_kwargs",
+            "processor",
+            "builder_kwargs",
+        ),
+    ),
+    (
+        "verl.utils.tokenizer.continuous_token",
+        "ContinuousTokenBuilder.build_initial_tokens",
+        ("self", "messages", "tools", "images", "videos", "audios", "mm_inputs_out"),
     ),
     (
         "verl.workers.utils.losses",
@@ -136,7 +155,9 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             "loss_scale_factor",
         ),
     ),
+    ("verl.trainer.ppo.core_algos", "register_policy_loss", ("name",)),
     ("verl.utils.metric", "Metric.__init__", ("self", "aggregation", "value")),
+    ("verl.utils.config", "omega_conf_to_dataclass", ("config", "dataclass_type")),
 )
 
 
@@ -148,7 +169,9 @@ def check_hooks() -> str:
     """
     version = importlib.metadata.version("verl")
     supported = f"verl>={VERSIONS[0]},<{VERSIONS[1]}"
-    if not Version(VERSIONS[0]) <= Version(version) < Version(VERSIONS[1]):
+    # A pre-release of 0.10 comes before 0.10, but is none of 0.9.
+    release = Version(Version(version).base_version)
+    if not Version(VERSIONS[0]) <= release < Version(VERSIONS[1]):
         raise HookError(f"verl: expected {supported}, which icpo extends, got {version}")
     for module, path, expected in HOOKS:
         try:
