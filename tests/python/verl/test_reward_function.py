@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 import random
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -242,6 +243,14 @@ def test_settings_decide():
     gold, said = r"\sin 30^\circ", r"\boxed{\frac12}"
     verdicts = [compute_score("s", said, gold, profile=name)["acc"] for name in icpo._core.PROFILES]
     assert verdicts == [1.0, 0.0]
+
+
+def test_the_page_lists_the_fields():
+    page = Path(__file__).resolve().parents[3] / "docs" / "checker.md"
+    table = page.read_text(encoding="utf-8").partition("### verl")[2].partition("| field |")[2]
+    rows = [line for line in table.partition("\n\n")[0].splitlines() if "`" in line]
+    listed = [name for row in rows for name in re.findall("`(.*?)`", row.split("|")[1])]
+    assert listed == FIELDS
 
 
 ##### loading

@@ -365,3 +365,29 @@ def test_validation_metrics_and_dumps(folder, tmp_path):
     written = [json.loads(line) for line in (tmp_path / "7.jsonl").read_text().splitlines()]
     assert [row["verdict"] for row in written] == columns["verdict"]
     assert [row["pred"] for row in written[:4]] == ["1/2", "1/2", "1/2", "3"]
+
+
+##### workers
+
+
+@pytest.mark.slow
+def test_workers_that_are_processes_of_ray_find_it_by_its_name(folder):
+    import ray
+
+    responses, golds = some_pairs(41)  # not a multiple of the number of workers
+    data = batch(responses, golds)
+    settings = config(folder, "reward.num_workers=2", "+reward.reward_kwargs.float_rounding=3")
+    expected = scores(settings, data)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        output = reward_loop.RewardLoopManager(settings).compute_rm_score(data)
+    finally:
+        ray.shutdown()
+    last = data.batch["attention_mask"][:, 3:].sum(dim=1) - 1  # the token that has the reward
+    rewards = torch.tensor([score["reward_score"] for score in expected])
+    assert torch.equal(output.batch["rm_scores"].sum(dim=1), rewards)
+    assert torch.equal(output.batch["rm_scores"][range(41), last], rewards)
+    for name in output.meta_info["reward_extra_keys"]:
+        fields = [score["reward_extra_info"][name] for score in expected]
+        assert output.non_tensor_batch[name].tolist() == fields
+    assert "verdict" in output.meta_info["reward_extra_keys"]
