@@ -8,6 +8,7 @@ from typing import Any
 from icpo.errors import ConfigError
 from icpo.mixing.rules import GROUPS
 from icpo.objective.config import PRESETS
+from icpo.verl.reward_settings import check_reward
 from icpo.verl.settings import IcpoSettings, clips_of
 
 __all__ = ["TRAINER", "check_config", "differing_from_preset"]
@@ -122,6 +123,7 @@ def check_config(config: Any) -> IcpoSettings:
             raise ConfigError(f"{key}: expected {expected} with icpo=on ({why}), got {value!r}")
     for message in _contradictions(config, settings):
         raise ConfigError(message)
+    check_reward(config)
     return settings
 
 
