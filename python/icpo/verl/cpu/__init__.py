@@ -17,16 +17,22 @@ first moment on is here. `icpo.verl.cpu.workers` follows once verl is complete.
 
 from __future__ import annotations
 
-from functools import partial
-
 from verl.utils import distributed
+from verl.utils.device import get_device_name
 
 from icpo.verl.cpu.platform import CpuPlatform
 
 __all__ = ["CpuPlatform"]
 
-# verl joins a backend for the CPU and one for the device, and torch refuses "cpu:gloo,cpu:gloo".
-# Set before the modules that copy the name into themselves are imported.
-distributed.initialize_global_process_group_ray = partial(
-    distributed.initialize_global_process_group_ray, backend="gloo"
-)
+_join = distributed.initialize_global_process_group_ray
+
+
+def _join_once(timeout_second: int | None = None, backend: str | None = None) -> None:
+    """verl joins a backend for the CPU and one for the device; torch refuses the same one twice."""
+    if get_device_name() == CpuPlatform.device_name:
+        backend = "gloo"
+    _join(timeout_second=timeout_second, backend=backend)
+
+
+# Before the modules that copy the name into themselves are imported.
+distributed.initialize_global_process_group_ray = _join_once

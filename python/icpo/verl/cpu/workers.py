@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from torch.distributed.fsdp import CPUOffloadPolicy
+from verl.utils.device import get_device_name
 from verl.workers.engine.fsdp import transformer_impl
 from verl.workers.rollout import base
 from verl.workers.rollout.replica import RolloutReplicaRegistry
+
+from icpo.verl.cpu.platform import CpuPlatform
 
 __all__: list[str] = []
 
@@ -21,13 +24,12 @@ def _load_replica() -> type[Any]:
     return CpuReplica
 
 
-def _unpinned(pin_memory: bool) -> CPUOffloadPolicy:
-    """Pinning is CUDA's, and the reference model is always offloaded to pinned memory."""
-    del pin_memory
-    return CPUOffloadPolicy(pin_memory=False)
+def _offload_policy(pin_memory: bool) -> CPUOffloadPolicy:
+    """verl pins the memory of each reference model, which takes CUDA."""
+    return CPUOffloadPolicy(pin_memory=pin_memory and get_device_name() != CpuPlatform.device_name)
 
 
 # verl has a registry of replicas, and for the workers' side this table.
 base._ROLLOUT_REGISTRY["torch_cpu", "async"] = "icpo.verl.cpu.rollout.CpuRollout"
 RolloutReplicaRegistry.register("torch_cpu", _load_replica)
-transformer_impl.CPUOffloadPolicy = _unpinned
+transformer_impl.CPUOffloadPolicy = _offload_policy
