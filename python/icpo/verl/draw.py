@@ -68,9 +68,12 @@ class Draws:
                     f"the checkpoint was made with icpo.{key}={state[key]}, this run has "
                     f"{ours[key]}"
                 )
+        batches = state["batches"]
+        if not isinstance(batches, int) or batches < 0:
+            raise CheckpointError(f"batches: expected a number from 0, got {batches!r}")
         if self.sampler is not None:
             self.sampler.load_state_dict(state["demonstrations"])
-        self._batches = int(state["batches"])
+        self._batches = batches
 
     def skip(self, batches: int) -> None:
         """Begins at the batch of that number."""
