@@ -30,7 +30,7 @@ CHAT = (
     "{%- for message in messages -%}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor -%}"
     "{%- if add_generation_prompt -%}<|im_start|>assistant\n"
-    "{%- if think %}<think>{% endif %}{% endif -%}"
+    "{% if think %}<think>{% endif %}{% endif -%}"
 )
 
 #: Texts that merges are learned from: tokens then cross the seams between demonstration and
