@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stock verl with ICPO, three steps on a CPU: a minute or two, about 5 GB of memory, no download.
+# Stock verl with ICPO, three steps on a CPU: one to two minutes, about 6 GB of memory, no download.
 #
 #   pip install "icpo-rs[verl]"        # or, from a clone: make build
 #   examples/verl/laptop.sh            # whatever follows goes to verl, for example
@@ -7,7 +7,7 @@
 #
 # Not keys of verl, hence environment variables:
 #   OUT     folder for everything that is written (runs/verl_laptop)
-#   ICPO    off: the same run as verl's own GRPO (on)
+#   ICPO    off: the same run as verl's own GRPO, without the plugin (on)
 #   RANKS   processes that train, each with a server of its own (1)
 #   PYTHON  interpreter (the clone's .venv if there is one, else python)
 set -euo pipefail
@@ -47,7 +47,7 @@ END
 # What of ICPO's settings this toy needs: an expert rollout with a few digits counts as right.
 case $ICPO in
     on) icpo=(+icpo=on icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05) ;;
-    off) icpo=() ;;
+    off) icpo=() && export VERL_USE_EXTERNAL_PLUGINS=${VERL_USE_EXTERNAL_PLUGINS:-none} ;;
     *) echo "ICPO: expected on or off, got $ICPO" >&2; exit 2 ;;
 esac
 
