@@ -110,8 +110,11 @@ def _linear_backward(
 ) -> tuple[Tensor, Tensor]:
     device, d_logp, d_entropy = backend(hidden), d_logp.reshape(-1), d_entropy.reshape(-1)
     d_hidden = hidden.new_empty((ids.numel(), hidden.shape[-1]) if hidden_moves else (0,))
-    # Chunks add up in float32, whatever the weights are kept in.
-    d_weight = weight.new_zeros(weight.shape if weight_moves else (0,), dtype=torch.float32)
+    # Several chunks add up in float32, whatever the weights are kept in. One needs no such copy.
+    alone = 0 < ids.numel() <= chunk
+    d_weight = weight.new_zeros(
+        weight.shape if weight_moves and not alone else (0,), dtype=torch.float32
+    )
     for part in _chunks(hidden, weight, ids, temperature, temperatures, chunk):
         device.logp_entropy_backward_(
             part.logits,
@@ -124,7 +127,9 @@ def _linear_backward(
         dlogits = part.logits  # in place
         if hidden_moves:
             torch.mm(dlogits, weight, out=d_hidden[part.some])
-        if weight_moves:
+        if weight_moves and alone:
+            d_weight = torch.mm(dlogits.t(), part.states)
+        elif weight_moves:
             device.add_product(d_weight, dlogits, part.states)
     if hidden_moves:
         d_hidden = d_hidden.view(hidden.shape)

@@ -7,6 +7,7 @@ take, is said once.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,9 @@ def _obstacle(strategy: str) -> str | None:
     found = EngineRegistry.get_engine_cls("language_model", strategy)
     if found not in (FSDPEngineWithLMHead, IcpoEngine):
         return f"verl takes {found.__name__} here, and they are for {FSDPEngineWithLMHead.__name__}"
+    ours, theirs = (_parameters(each) for each in (IcpoEngine, FSDPEngineWithLMHead))
+    if ours != theirs:
+        return f"prepare_model_outputs takes {theirs} in this version of verl, not {ours}"
     if unknown := unknown_flags():
         names = ", ".join(sorted(unknown))
         return f"verl's engine knows what they do not in this version: {names}"
@@ -76,6 +80,10 @@ def _obstacle(strategy: str) -> str | None:
     except IcpoError as error:
         return str(error)
     return None
+
+
+def _parameters(engine_class: Any) -> str:
+    return ", ".join(inspect.signature(engine_class.prepare_model_outputs).parameters)
 
 
 def _device() -> torch.device:

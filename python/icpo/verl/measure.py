@@ -29,7 +29,8 @@ __all__ = ["Measured", "measure"]
 _LOGITS = {"cuda": 2**27, "cpu": 2**22}
 _MOST_TOKENS = {"cuda": 8192, "cpu": 1024}
 
-_REPEATS = 3
+#: How often a block is measured; less, once that has taken so many seconds.
+_REPEATS, _LONGEST = 3, 1.0
 
 #: Forward and backward pass of a block.
 Step = Callable[[], None]
@@ -155,8 +156,8 @@ def _differentiate(found: list[Tensor]) -> None:
 def _seconds(step: Step, block: _Block) -> float:
     """The best of a few times, once everything is loaded and compiled."""
     step()
-    found = []
-    for _ in range(_REPEATS):
+    found: list[float] = []
+    while len(found) < _REPEATS and sum(found) < _LONGEST:
         _wait(block.device)
         start = time.perf_counter()
         step()

@@ -7,6 +7,7 @@ which asks a backend. `test_gpu.py` runs them on GPUs, tests/standin on a stand-
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -269,12 +270,13 @@ def linear_logp_in_half_precision(device: str, dtype: torch.dtype) -> None:
     exact = reference.logp_entropy((truths[0] @ truths[1].T), ids, 0.7)
     (exact[0] * g + 0.1 * exact[1]).sum().backward()
     eps = torch.finfo(dtype).eps
-    for needs in ((True, True), (True, False), (False, True), (False, False)):
+    asked = ((True, True), (True, False), (False, True), (False, False))
+    for chunk, needs in itertools.product((4, 21), asked):
         leaves = [
             tensor.to(device).clone().requires_grad_(need)
             for tensor, need in zip((hidden, weight), needs, strict=True)
         ]
-        logp, entropy = ops.linear_logp_entropy(*leaves, ids.to(device), 0.7, chunk=4)
+        logp, entropy = ops.linear_logp_entropy(*leaves, ids.to(device), 0.7, chunk=chunk)
         assert logp.requires_grad == any(needs)
         assert (logp.detach().cpu() - exact[0]).abs().max() <= 8 * eps
         assert (entropy.detach().cpu() - exact[1]).abs().max() <= 8 * eps

@@ -284,6 +284,22 @@ def test_in_place_takes_hardly_any_memory(vocabulary):
     assert extra < 0.01 * logits.numel() * logits.element_size()
 
 
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+def test_overwriting_takes_hardly_any_memory(vocabulary):
+    for _ in range(2):  # the first loads kernels
+        logits, ids, _ = runs.problem(vocabulary, tokens=4096)
+        computed = logits.requires_grad_(True) * 1
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        logp, entropy = ops.logp_entropy(computed, ids, check=False, overwrite_logits=True)
+        (gradient,) = torch.autograd.grad((logp + entropy).sum(), computed)
+        torch.cuda.synchronize()
+        extra = torch.cuda.max_memory_allocated() - before
+    assert gradient.data_ptr() == computed.data_ptr()
+    assert extra < 0.01 * logits.numel() * logits.element_size()
+
+
 def test_more_elements_than_32_bits_count():
     vocabulary, tokens = 151_936, 30_000  # 4.6e9 logits, 9 GB
     if torch.cuda.mem_get_info()[0] < 24 * 2**30:

@@ -108,6 +108,12 @@ def test_an_engine_that_knows_more(monkeypatch):
     monkeypatch.setattr(FSDPEngineWithLMHead, "prepare_model_outputs", prepare_model_outputs)
     refused("calculate_something")
 
+    def changed(self, output, output_args, micro_batch):
+        return None
+
+    monkeypatch.setattr(FSDPEngineWithLMHead, "prepare_model_outputs", changed)
+    refused("prepare_model_outputs takes self, output, output_args, micro_batch in this version")
+
 
 def test_a_place_that_is_gone(monkeypatch):
     monkeypatch.delattr(triton_site, "linear_cross_entropy")

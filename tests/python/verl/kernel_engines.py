@@ -16,23 +16,25 @@ from pathlib import Path
 from typing import Any
 
 
-def prepare_process() -> None:
-    """Makes this a process in which verl runs on the CPU, alone."""
+def free_port() -> str:
+    """A port on which nobody listens."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
+        return str(listening.getsockname()[1])
+
+
+def prepare_process() -> None:
+    """Makes this a process for verl on the CPU, the only rank unless it is started as another."""
     os.environ.update(
         VERL_USE_EXTERNAL_MODULES="icpo.verl.cpu",
         VERL_PLATFORM="cpu",
         VERL_ENGINE_DEVICE="cuda",
-        RANK="0",
-        WORLD_SIZE="1",
-        LOCAL_RANK="0",
-        LOCAL_WORLD_SIZE="1",
         MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
         HF_HUB_OFFLINE="1",
     )
+    if "RANK" not in os.environ:
+        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+        os.environ["MASTER_PORT"] = free_port()
 
 
 prepare_process()

@@ -91,6 +91,13 @@ def test_gradients_take_the_place_of_logits(results, layout):
     assert results["icpo", "overwritten", LAYOUTS[layout]] == [True, True]  # micro-batches
 
 
+def test_ranks_that_share_each_sequence(tmp_path):
+    run("kernel_ranks.py", str(tmp_path / "results.pt"))
+    results = torch.load(tmp_path / "results.pt", weights_only=False)
+    assert_same(results["icpo"], results["verl"])
+    assert "icpo's log-probabilities" in results["described"]
+
+
 @pytest.mark.parametrize("case", ["filled up", "adapters"])
 def test_packed_sequences_of_other_settings(results, case):
     assert_same(results["icpo", case], results["verl", case])
