@@ -112,8 +112,8 @@ def form_group(
         step: of verl, whose first one is 1.
         rng: decides which on-policy rollouts make room.
     """
-    missing = rules.plan.policy_rollouts - len(policy)
-    plan = replace(rules.plan, n=rules.plan.n - missing) if missing else rules.plan
+    plan = _of_so_many(rules.plan, len(policy))
+    expert, surplus = expert[: plan.n_off], list(expert[plan.n_off :])
     group = RolloutGroup(
         problem,
         _NONE,
@@ -139,7 +139,18 @@ def form_group(
             strict=True,
         )
     ]
-    return GroupRows(rows, _left_out(mixed, responses), step_metrics([mixed], batch, plan))
+    left_out = _left_out(mixed, responses) + surplus
+    return GroupRows(rows, left_out, step_metrics([mixed], batch, plan))
+
+
+def _of_so_many(plan: Plan, policy: int) -> Plan:
+    """The plan of a group in which only so many on-policy requests gave a response."""
+    missing = plan.policy_rollouts - policy
+    if not missing:
+        return plan
+    n = plan.n - missing
+    # Where expert rollouts take the places of others, there are no more than places.
+    return replace(plan, n=n, n_off=min(plan.n_off, n))
 
 
 def _rollout(response: Response, rules: GroupRules, expert: bool) -> Rollout:
