@@ -113,7 +113,8 @@ def test_sdist_contents(sdist: Path) -> None:
     needed |= sources("src", ".rs") | sources("kernels", ".cu", ".cuh")
     needed |= sources("python", ".py", ".pyi", ".typed", ".yaml")
     assert needed <= names, needed - names
-    allowed = re.compile(r"(src|kernels|python/(icpo|hydra_plugins)|tests|benches)/|[A-Za-z-]+(\.(md|toml|lock))?$")
+    folders = "src|kernels|python/(icpo|hydra_plugins)|tests|benches"
+    allowed = re.compile(rf"({folders})/|[A-Za-z-]+(\.(md|toml|lock))?$")
     built = re.compile(r"(^|/)(target|dist|__pycache__|\.venv[^/]*)/|\.(so|pyc|cubin)$")
     stray = {n for n in names if not allowed.match(n) or built.search(n)}
     assert not stray
