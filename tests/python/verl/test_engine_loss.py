@@ -1,0 +1,552 @@
+"""The loss in verl's own FSDP2 engine: losses, gradients, updates and figures, against float64.
+
+Everything runs in two goes, one of one rank and one of two, without Ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import cases
+
+pytestmark = pytest.mark.verl
+
+# CI installs the peer, so there its absence is a failure and not a reason to skip.
+for peer in ("verl.trainer.ppo.core_algos", "peft"):
+    if os.environ.get("CI"):
+        importlib.import_module(peer)
+    else:
+        pytest.importorskip(peer, reason=f"{peer} is not installed", exc_type=ImportError)
+
+from engine_jobs import Job, Outcome, Row, Rows, adapter_value, make_model  # noqa: E402
+from engine_truth import Truth, recompute  # noqa: E402
+
+from icpo import LossConfig  # noqa: E402
+
+SCRIPT = Path(__file__).with_name("engine_runs.py")
+
+#: Of figures, losses and whole gradients, in float32.
+TOLERANCE = 5e-5
+
+##### Cases: what verl is to do, and what the loss then is
+
+#: What presets mean for expert tokens.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"off_ratio": "behavior", "lam": 0.01, "off_clip": True},
+    "reference": {"off_ratio": "policy", "lam": 0.1, "off_clip": False},
+    "luffy": {"off_ratio": "policy", "lam": 0.1, "off_clip": False},
+    "grpo": {"off_ratio": "none", "off_clip": True},
+    "dr_grpo": {"off_ratio": "none", "off_clip": True},
+}
+
+#: Ways to aggregate, with the settings of verl that belong to them.
+MODES: dict[str, dict[str, Any]] = {
+    "token-mean": {},
+    "token-sum": {},
+    "seq-mean-token-sum": {},
+    "seq-mean-token-mean": {},
+    # Without the factor verl divides by the longest response of the micro-batch.
+    "seq-mean-token-sum-norm": {"loss_scale_factor": 11},
+}
+
+
+def loss(preset: str = "paper", **changes: Any) -> LossConfig:
+    """With the clips that verl has unless told otherwise."""
+    clips = {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3.0}
+    return LossConfig(**{**PRESETS[preset], **clips, **changes})
+
+
+@dataclass
+class Case:
+    """A job, and the loss that it should have."""
+
+    #: A letter for each row: expert or on-policy.
+    rows: str
+    config: LossConfig = field(default_factory=loss)
+    #: Fields of the job.
+    job: dict[str, Any] = field(default_factory=dict)
+    #: What becomes of the rows first.
+    change: Callable[[list[Row]], None] = lambda rows: None
+    #: Cases with the same have the same rows.
+    seed: int = 0
+    ranks: tuple[int, ...] = (1,)
+
+
+MIXED, RESERVE = "oeooeeoo", "eoooeoo"
+CASES: dict[str, Case] = {}
+
+for preset in PRESETS:
+    for mode, setting in MODES.items():
+        CASES[f"{preset}, {mode}"] = Case(
+            MIXED,
+            loss(preset),
+            {"icpo": {"preset": preset}, "actor": {"loss_agg_mode": mode, **setting}},
+            seed=len(CASES),
+        )
+
+
+def on_policy_rows(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if not row.expert]
+
+
+def expert_rows(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.expert]
+
+
+##### Settings beside the preset
+
+for name, icpo, config in [
+    ("lam", {"lam": 0.3}, loss(lam=0.3)),
+    ("no clip off policy", {"off_clip": False}, loss(off_clip=False)),
+    ("lam, reference", {"preset": "reference", "lam": 0.4}, loss("reference", lam=0.4)),
+    (
+        "clip off policy, reference",
+        {"preset": "reference", "off_clip": True},
+        loss("reference", off_clip=True),
+    ),
+    ("ratio of the policy", {"off_ratio": "policy"}, loss("reference")),
+    ("ratio of the behavior", {"preset": "luffy", "off_ratio": "behavior"}, loss("paper")),
+]:
+    CASES[f"setting: {name}"] = Case(MIXED, config, {"icpo": icpo}, seed=len(CASES))
+
+clips = {"clip_ratio_low": 0.1, "clip_ratio_high": 0.28, "clip_ratio_c": 1.25}
+CASES["setting: verl's clips"] = Case(
+    MIXED, loss(clip_low=0.1, clip_high=0.28, dual_clip=1.25), {"actor": clips}, seed=len(CASES)
+)
+
+##### verl's other terms
+
+for verl_kind, kind in {"low_var_kl": "k3", "k3": "k3", "kl": "k1", "k2": "k2"}.items():
+    for preset in ("paper", "reference"):
+        CASES[f"terms: {verl_kind}, {preset}"] = Case(
+            MIXED,
+            loss(preset, kl=kind, kl_coef=0.1, entropy_coef=0.02),
+            {
+                "icpo": {"preset": preset},
+                "actor": {
+                    "use_kl_loss": True,
+                    "kl_loss_type": verl_kind,
+                    "kl_loss_coef": 0.1,
+                    "entropy_coeff": 0.02,
+                    "loss_agg_mode": "seq-mean-token-mean" if preset == "paper" else "token-mean",
+                },
+                "temperature": 0.7,
+            },
+            seed=len(CASES),
+        )
+
+##### Batches
+
+
+def make_negative(rows: list[Row]) -> None:
+    for row in expert_rows(rows):
+        row.advantage = -abs(row.advantage)
+
+
+def make_positive(rows: list[Row]) -> None:
+    for row in expert_rows(rows):
+        row.advantage = abs(row.advantage)
+
+
+def make_unlike(rows: list[Row]) -> None:
+    """Behaviours that found each token e^15 to e^40 times as likely, or as unlikely."""
+    for row in expert_rows(rows):
+        count = len(row.rollout_logp)
+        sizes, signs = torch.linspace(15, 40, count), (-1.0) ** torch.arange(count)
+        row.rollout_logp = row.rollout_logp + sizes * signs
+
+
+for preset in ("paper", "reference", "grpo"):
+    choice = {"icpo": {"preset": preset}}
+    for name, change in {
+        "negative": make_negative,
+        "positive": make_positive,
+        "unlike": make_unlike,
+    }.items():
+        # Not shaped, a ratio of e^20 is all that is left of the loss: nobody could train on that.
+        if (name, preset) != ("unlike", "grpo"):
+            CASES[f"batch: {name}, {preset}"] = Case(
+                MIXED, loss(preset), choice, change, seed=len(CASES)
+            )
+    CASES[f"batch: experts only, {preset}"] = Case("eeee", loss(preset), choice, seed=len(CASES))
+    for mode in ("token-mean", "seq-mean-token-sum"):
+        # Synthetic rows are clones of the first, which is an expert row here, and is not there.
+        for rows in (RESERVE, RESERVE[::-1]):
+            for size, padding in ((7, 1), (5, 3)):
+                CASES[f"reserve: {rows[:size]} + {padding}, {preset}, {mode}"] = Case(
+                    rows[:size],
+                    loss(preset),
+                    {**choice, "padding": padding, "actor": {"loss_agg_mode": mode}},
+                    seed=len(CASES),
+                    ranks=(1, 2) if (preset, padding) == ("paper", 1) else (1,),
+                )
+CASES["batch: one expert row"] = Case("e", job={"micro_batch": 1}, seed=len(CASES))
+CASES["batch: a row a rank"] = Case("eo", job={"micro_batch": 1}, seed=len(CASES), ranks=(1, 2))
+
+##### Layouts: the same for each of them
+
+ACTOR = {
+    "use_kl_loss": True,
+    "kl_loss_coef": 0.1,
+    "entropy_coeff": 0.02,
+    "loss_agg_mode": "seq-mean-token-sum",
+}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "one micro-batch": {"micro_batch": 8},
+    "micro-batches of 4": {"micro_batch": 4},
+    "micro-batches of 2": {},
+    "micro-batches of 1": {"micro_batch": 1},
+    "dynamic, 30 tokens": {"tokens": 30},
+    "dynamic, 64 tokens": {"tokens": 64},
+    "dynamic, 1000 tokens": {"tokens": 1000},
+    "padded": {"worker": "padded"},
+    "padded, one micro-batch": {"worker": "padded", "micro_batch": 8},
+    "padded, dynamic": {"worker": "padded", "tokens": 40},
+    "icpo's kernels": {"worker": "kernels"},
+    "icpo's kernels, dynamic": {"worker": "kernels", "tokens": 40},
+}
+for name, layout in LAYOUTS.items():
+    CASES[f"layout: {name}"] = Case(
+        MIXED,
+        loss(kl="k3", kl_coef=0.1, entropy_coef=0.02),
+        {"actor": ACTOR, **layout},
+        seed=1000,
+        ranks=(1,) if "worker" in layout or layout.get("micro_batch") == 8 else (1, 2),
+    )
+
+##### Several updates of a step
+
+for name, job, ranks in [
+    ("mini-batches", {"mini_batch": 4}, (1, 2)),
+    ("epochs", {"epochs": 3}, (1, 2)),
+    ("both", {"mini_batch": 4, "epochs": 2}, (1, 2)),
+    ("both, dynamic", {"mini_batch": 6, "epochs": 2, "tokens": 40}, (1, 2)),
+    ("padded", {"mini_batch": 4, "epochs": 2, "worker": "padded"}, (1,)),
+    ("LoRA", {"mini_batch": 6, "micro_batch": 3, "epochs": 2, "worker": "lora"}, (1, 2)),
+]:
+    CASES[f"updates: {name}"] = Case("oeooeeooooee", loss(), job, seed=len(CASES), ranks=ranks)
+CASES["updates: one of experts, one without, one with padding"] = Case(
+    "eeeeoooooee", job={"mini_batch": 4, "padding": 1}, seed=len(CASES), ranks=(1, 2)
+)
+# Rank 0 has all of the expert rows.
+CASES["ranks: experts on one"] = Case("eeeeoooo", seed=len(CASES), ranks=(1, 2))
+CASES["ranks: rows of padding on one"] = Case(
+    "eooe", job={"padding": 4}, seed=len(CASES), ranks=(1, 2)
+)
+
+##### What does not matter
+
+
+def other_old_logp(rows: list[Row]) -> None:
+    for place, row in enumerate(expert_rows(rows)):
+        row.old_logp = torch.full_like(row.old_logp, (-0.1, -50.0, -4.0)[place % 3])
+
+
+def other_rollout_logp(rows: list[Row]) -> None:
+    for place, row in enumerate(on_policy_rows(rows)):
+        row.rollout_logp = torch.full_like(row.rollout_logp, (-0.1, -50.0, -4.0)[place % 3])
+
+
+for preset in ("paper", "reference", "grpo"):
+    for name, change in {
+        "rows as they are": lambda rows: None,
+        "other old log-probabilities of expert rows": other_old_logp,
+        "other rollout log-probabilities of on-policy rows": other_rollout_logp,
+    }.items():
+        CASES[f"same: {name}, {preset}"] = Case(
+            MIXED, loss(preset), {"icpo": {"preset": preset}}, change, seed=2000
+        )
+
+##### Without expert rows
+
+VANILLA: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "padding": {"padding": 4},
+    "padded": {"worker": "padded", "actor": {"loss_agg_mode": "seq-mean-token-mean"}},
+    "terms": {"actor": ACTOR},
+    "updates": {"mini_batch": 4, "epochs": 2},
+    "bf16": {"worker": "bf16"},
+}
+for name, job in VANILLA.items():
+    config = loss(kl="k3", kl_coef=0.1, entropy_coef=0.02) if name == "terms" else loss()
+    for whose, icpo in {"icpo": {}, "verl": None}.items():
+        CASES[f"vanilla: {name}, {whose}"] = Case(
+            "oooooooo",
+            config,
+            {**job, "icpo": icpo},
+            seed=3000,
+            ranks=(1,) if "worker" in job else (1, 2),
+        )
+
+##### bf16: ours, and verl's own loss of the same rows
+
+for preset in ("paper", "reference"):
+    CASES[f"bf16: {preset}"] = Case(
+        MIXED, loss(preset), {"icpo": {"preset": preset}, "worker": "bf16"}, seed=4000
+    )
+CASES["bf16: verl"] = Case(MIXED, job={"icpo": None, "worker": "bf16"}, seed=4000)
+
+
+##### The runs
+
+
+@dataclass
+class Runs:
+    """Jobs by the names of cases, what came of them on each rank, and float64 models."""
+
+    jobs: dict[str, Job]
+    #: By case and number of ranks.
+    outcomes: dict[tuple[str, int], list[Outcome]]
+    models: dict[str, torch.nn.Module]
+    truths: dict[str, Truth] = field(default_factory=dict)
+
+    def truth(self, name: str) -> Truth:
+        """The float64 recomputation, made once."""
+        if name not in self.truths:
+            job = self.jobs[name]
+            self.truths[name] = recompute(self.model(job), job, CASES[name].config)
+        return self.truths[name]
+
+    def model(self, job: Job) -> torch.nn.Module:
+        """With or without an adapter."""
+        return self.models["lora" if job.worker == "lora" else "plain"]
+
+    def outcome(self, name: str, ranks: int = 1) -> Outcome:
+        """Of the first rank."""
+        return self.outcomes[name, ranks][0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """All cases, on one rank and on two."""
+    folder = tmp_path_factory.mktemp("engine")
+    model = make_model()
+    model.save_pretrained(folder / "model")
+    models = {"plain": model.double(), "lora": with_adapter()}
+    jobs, drawn = {}, {}
+    for name, case in CASES.items():
+        job = Job([], **case.job)
+        key = "lora" if job.worker == "lora" else "plain"
+        at = (key, case.seed, job.temperature, case.rows)
+        if at not in drawn:
+            source = Rows(models[key], case.seed + 1_000_000 * cases.SEED)
+            drawn[at] = source.draw(case.rows, job.temperature)
+        job.rows = [dataclasses.replace(row) for row in drawn[at]]
+        case.change(job.rows)
+        jobs[name] = job
+    outcomes = {}
+    for ranks in (1, 2):
+        asked = {name: job for name, job in jobs.items() if ranks in CASES[name].ranks}
+        done = run_ranks(folder, asked, ranks)
+        outcomes |= {(name, ranks): [of_rank[name] for of_rank in done] for name in asked}
+    return Runs(jobs, outcomes, models)
+
+
+def with_adapter() -> torch.nn.Module:
+    """As verl makes it of its settings, in float64."""
+    from peft import LoraConfig, get_peft_model
+
+    adapter = LoraConfig(r=3, lora_alpha=6, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(make_model(), adapter).double()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.requires_grad:
+                value.copy_(adapter_value(name, value.shape))
+    return model
+
+
+def run_ranks(folder: Path, jobs: dict[str, Job], ranks: int) -> list[dict[str, Outcome]]:
+    """Starts as many processes; ends them all when one has failed."""
+    out = folder / str(ranks)
+    out.mkdir()
+    torch.save(jobs, out / "jobs.pt")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    processes = []
+    for rank in range(ranks):
+        with (out / f"rank{rank}.txt").open("wb") as output:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, SCRIPT, folder / "model", out / "jobs.pt", out],
+                    env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+    try:
+        for process in processes:
+            process.wait(timeout=300)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    for rank, process in enumerate(processes):
+        said = (out / f"rank{rank}.txt").read_text(errors="replace")
+        assert process.returncode == 0, f"rank {rank} of {ranks}:\n{said[-4000:]}"
+    return [torch.load(out / f"rank{rank}.pt", weights_only=False) for rank in range(ranks)]
+
+
+##### Comparisons
+
+
+def assert_right(outcome: Outcome, truth: Truth, job: Job, tolerance: float = TOLERANCE) -> None:
+    """Loss and terms, each gradient, what the parameters became, and all figures."""
+
+    def right(value: float) -> Any:
+        return pytest.approx(value, rel=tolerance, abs=tolerance)
+
+    metrics = outcome.metrics
+    assert metrics["actor/loss"] == right(truth.loss)
+    assert metrics["actor/pg_loss"] == right(truth.policy_loss)
+    if job.actor.get("use_kl_loss"):
+        assert metrics["actor/kl_loss"] == right(truth.kl_loss)
+    if job.actor.get("entropy_coeff"):
+        assert metrics["actor/entropy_loss"] == right(truth.entropy)
+    norms = [whole_norm(gradients) for gradients in truth.gradients]
+    assert metrics["actor/grad_norm"] == right(sum(norms) / len(norms))
+    assert len(outcome.gradients) == len(truth.gradients) == job.updates
+    for ours, theirs in zip(outcome.gradients, truth.gradients, strict=True):
+        assert error(ours, theirs) < tolerance
+    assert error(outcome.parameters, truth.parameters) < tolerance
+    if job.icpo is not None:
+        assert_figures(outcome.figures, truth.figures, tolerance)
+
+
+def assert_figures(ours: dict[str, float], truth: dict[str, float], tolerance: float) -> None:
+    """Those that are reported are right. They are all but terms of the loss, and entropies."""
+    left_out = {name for name in truth if "/loss/" in name or "entropy" in name or "ref_kl" in name}
+    assert set(ours) == set(truth) - left_out
+    expected = {name: truth[name] for name in ours}
+    assert ours == pytest.approx(expected, rel=tolerance, abs=tolerance, nan_ok=True)
+
+
+def whole_norm(values: dict[str, torch.Tensor]) -> float:
+    return sum(value.double().square().sum().item() for value in values.values()) ** 0.5
+
+
+def error(ours: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]) -> float:
+    """‖ours - truth‖ / ‖truth‖, the worst of the whole and of each parameter.
+
+    A parameter counts for at least a hundredth of the whole: what is left of others is rounding.
+    """
+    assert set(ours) == set(truth)
+    norm = whole_norm(truth)
+    differences = {name: ours[name].double() - truth[name].double() for name in truth}
+    worst = whole_norm(differences) / norm
+    for name, difference in differences.items():
+        size = max(truth[name].double().norm().item(), norm / 100)
+        worst = max(worst, difference.norm().item() / size)
+    return worst
+
+
+##### Tests
+
+IN_FLOAT32 = [name for name, case in CASES.items() if case.job.get("worker") != "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"), [(name, ranks) for name in IN_FLOAT32 for ranks in CASES[name].ranks]
+)
+def test_equals_float64(runs, name, ranks):
+    for outcome in runs.outcomes[name, ranks]:
+        assert_right(outcome, runs.truth(name), runs.jobs[name])
+
+
+def test_cases_reach_every_branch(runs):
+    for name in ("on/clip_fraction", "on/dual_clip_fraction", "off/clip_fraction"):
+        found = [runs.truth(f"paper, {mode}").figures[f"icpo/update/{name}"] for mode in MODES]
+        assert 0.05 < sum(found) / len(found) < 0.95, name
+
+
+@pytest.mark.parametrize("name", [f"layout: {name}" for name in LAYOUTS])
+def test_layouts_are_what_they_say(runs, name):
+    job, calls = runs.jobs[name], runs.outcome(name).calls
+    tokens = sum(len(row.prompt) + len(row.response) for row in job.rows)
+    if job.tokens is None:
+        assert calls == len(job.rows) / job.micro_batch
+    else:
+        assert tokens / job.tokens <= calls < 2 * tokens / job.tokens + 1
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if 2 in case.ranks])
+def test_two_ranks_are_as_good_as_one(runs, name):
+    one, (first, second) = runs.outcome(name), runs.outcomes[name, 2]
+    assert first.figures == pytest.approx(second.figures, rel=0, abs=0, nan_ok=True)
+    assert first.figures == pytest.approx(one.figures, rel=TOLERANCE, abs=1e-6, nan_ok=True)
+    assert terms(first) == terms(second)
+    assert terms(first) == pytest.approx(terms(one), rel=TOLERANCE, abs=1e-6)
+    assert error(first.parameters, one.parameters) < TOLERANCE
+
+
+def terms(outcome: Outcome) -> dict[str, float]:
+    """What verl reports of the loss."""
+    names = [
+        f"actor/{name}" for name in ("loss", "pg_loss", "kl_loss", "entropy_loss", "grad_norm")
+    ]
+    return {name: outcome.metrics[name] for name in names if name in outcome.metrics}
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "grpo"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "other old log-probabilities of expert rows",
+        "other rollout log-probabilities of on-policy rows",
+    ],
+)
+def test_each_side_looks_at_its_own_log_probabilities(runs, preset, change):
+    usual = runs.outcome(f"same: rows as they are, {preset}")
+    changed = runs.outcome(f"same: {change}, {preset}")
+    assert_same_training(changed, usual)
+
+
+@pytest.mark.parametrize(
+    ("name", "ranks"),
+    [(name, ranks) for name in VANILLA for ranks in CASES[f"vanilla: {name}, icpo"].ranks],
+)
+def test_without_expert_rows_it_is_verls_own_loss_bit_by_bit(runs, name, ranks):
+    ours = runs.outcome(f"vanilla: {name}, icpo", ranks)
+    theirs = runs.outcome(f"vanilla: {name}, verl", ranks)
+    assert_same_training(ours, theirs)
+    for metric in ("pg_clipfrac", "pg_clipfrac_lower", "ppo_kl"):
+        assert ours.metrics[f"actor/{metric}"] == theirs.metrics[f"actor/{metric}"]
+
+
+def assert_same_training(ours: Outcome, theirs: Outcome) -> None:
+    """Bit by bit."""
+    assert terms(ours) == terms(theirs)
+    for mine, other in zip(
+        [*ours.gradients, ours.parameters], [*theirs.gradients, theirs.parameters], strict=True
+    ):
+        assert all(torch.equal(mine[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference"])
+def test_bf16_costs_no_more_than_in_verls_own_loss(runs, preset):
+    def lost(name: str) -> float:
+        return error(runs.outcome(name).gradients[0], runs.truth(name).gradients[0])
+
+    name = f"bf16: {preset}"
+    assert lost(name) < 2 * lost("bf16: verl")
+    # No token is near a clip, so counts are exact, and the rest is as good as 8 bits.
+    assert_figures(runs.outcome(name).figures, runs.truth(name).figures, 0.05)
