@@ -15,6 +15,10 @@ __all__ = ["DumpRow", "dump_columns", "dump_rows"]
 
 Decode = Callable[[Sequence[int]], str]
 
+#: Columns that verl writes. A reward function that tells something under such a name would hide
+#: them.
+_OF_VERL = frozenset({"input", "output", "gts", "score", "step", "uid"})
+
 
 @dataclass(frozen=True)
 class DumpRow:
@@ -65,6 +69,6 @@ def _details(uid: str, described: dict[str, Any], decode: Decode) -> dict[str, A
     expert_prompt = described.pop("expert_prompt_ids", None)
     return {
         "uid": uid,
-        **{name: value for name, value in described.items() if name != "score"},
+        **{name: value for name, value in described.items() if name not in _OF_VERL},
         "expert_prompt": None if expert_prompt is None else decode(expert_prompt),
     }
