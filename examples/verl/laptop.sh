@@ -36,18 +36,13 @@ if ! [ "$assets/made" -nt "$here/laptop/assets.py" ]; then
     touch "$assets/made"
 fi
 
-cat <<END
-Written to $OUT:
-  assets/        model, data and demonstrations, made by examples/verl/laptop/assets.py
-  metrics.jsonl  one line a step: critic/score/mean is the reward, actor/icpo/* what ICPO did
-  rollouts/      what was sampled in each step, and how it was scored
-  checkpoints/   to continue: the same command with trainer.resume_mode=auto and more steps
-END
-
 # What of ICPO's settings this toy needs: an expert rollout with a few digits counts as right.
 case $ICPO in
     on) icpo=(+icpo=on icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05) ;;
-    off) icpo=() && export VERL_USE_EXTERNAL_PLUGINS=${VERL_USE_EXTERNAL_PLUGINS:-none} ;;
+    off)
+        icpo=()
+        export VERL_USE_EXTERNAL_PLUGINS=${VERL_USE_EXTERNAL_PLUGINS:-none}
+        ;;
     *) echo "ICPO: expected on or off, got $ICPO" >&2; exit 2 ;;
 esac
 
@@ -87,7 +82,7 @@ few=(
     trainer.v1.sampler.custom_sampler.name=PromptReplayBuffer
 )
 
-exec "$PYTHON" -m verl.trainer.main_ppo "${icpo[@]}" "${cpu[@]}" "${few[@]}" \
+"$PYTHON" -m verl.trainer.main_ppo "${icpo[@]}" "${cpu[@]}" "${few[@]}" \
     algorithm.adv_estimator=grpo \
     data.train_files="$assets/train.parquet" \
     data.val_files="$assets/validation.parquet" \
@@ -118,3 +113,19 @@ exec "$PYTHON" -m verl.trainer.main_ppo "${icpo[@]}" "${cpu[@]}" "${few[@]}" \
     trainer.default_local_dir="$OUT/checkpoints" \
     trainer.rollout_data_dir="$OUT/rollouts" \
     "$@"
+
+echo
+"$PYTHON" "$here/laptop/report.py" "$VERL_FILE_LOGGER_PATH"
+cat <<END
+
+reward: of the rows that were trained on. policy, expert: of the rollouts from the plain prompt, and
+from the prompt with a demonstration. accepted: expert rollouts that took a policy rollout's place.
+expert weight: how much of the gradient of a log-probability reaches an expert token. docs/verl.md
+has the other metrics.
+
+In $OUT:
+  metrics.jsonl  all metrics, a line a step
+  rollouts/      what was sampled in each step, and how it was scored
+  checkpoints/   to continue: the same command with trainer.resume_mode=auto and more steps
+  assets/        model, data and demonstrations, made by examples/verl/laptop/assets.py
+END

@@ -71,8 +71,13 @@ def new_server(folder, kind=CpuServer, **changes) -> CpuServer:
 
 def loaded(folder, model, version=0, **changes) -> CpuServer:
     server = new_server(folder, **changes)
-    asyncio.run(server.load_weights(model.state_dict(), version))
+    run(server.load_weights(model.state_dict(), version))
     return server
+
+
+def run(scene):
+    """What the coroutine returns. A request that is lost is a failure, not a wait without end."""
+    return asyncio.run(asyncio.wait_for(scene, timeout=60))
 
 
 def ask(server, requests, return_exceptions=False):
@@ -87,7 +92,7 @@ def ask(server, requests, return_exceptions=False):
             return_exceptions=return_exceptions,
         )
 
-    return asyncio.run(all_of_them())
+    return run(all_of_them())
 
 
 def random_prompts(count, seed=0):
@@ -229,7 +234,7 @@ def test_a_resumed_step_draws_as_the_first_time(folder, model):
     prompts = [(3, 4, 6)] * 3 + [(8,)] * 2
     interrupted = loaded(folder, model, version=4)
     by_prompt(interrupted, prompts)
-    asyncio.run(interrupted.load_weights(model.state_dict(), 5))
+    run(interrupted.load_weights(model.state_dict(), 5))
     # Another process, which has asked for nothing before.
     resumed = loaded(folder, model, version=5)
     assert by_prompt(interrupted, prompts) == by_prompt(resumed, prompts)
@@ -329,8 +334,8 @@ def test_text_only(folder, model):
     server = loaded(folder, model)
     for media in ("image_data", "video_data", "audio_data", "mm_processor_kwargs"):
         with pytest.raises(DataError, match="reads text"):
-            asyncio.run(server.generate([3], {}, "r", **{media: ["x"]}))
-        asyncio.run(server.generate([3], {}, "r", **{media: None}))
+            run(server.generate([3], {}, "r", **{media: ["x"]}))
+        run(server.generate([3], {}, "r", **{media: None}))
 
 
 def test_a_wrong_request_is_its_own_problem(folder, model):
@@ -352,7 +357,7 @@ def test_unknown_settings_are_refused(folder, tmp_path):
 
 def test_asynchronous_trainers_are_told(folder, model):
     with pytest.raises(ConfigError, match="trainer_mode: torch_cpu expects sync"):
-        asyncio.run(loaded(folder, model).abort_all_requests())
+        run(loaded(folder, model).abort_all_requests())
 
 
 # ---- weights
@@ -368,7 +373,7 @@ def test_new_weights_answer_from_then_on(folder, model):
     server = loaded(folder, model, version=3)
     request = ([3, 4, 6, 7], {"seed": 8, "logprobs": True})
     (before,) = ask(server, [request])
-    asyncio.run(server.load_weights(other.state_dict(), 7))
+    run(server.load_weights(other.state_dict(), 7))
     (after,) = ask(server, [request])
     for output, source, version in ((before, model, 3), (after, other, 7)):
         expected = recomputed(source, request[0], output.token_ids, 1.0)
@@ -404,7 +409,7 @@ def test_a_batch_is_computed_with_the_weights_it_started_with(folder, model):
         await loading
         return await first, await second
 
-    first, second = asyncio.run(scene())
+    first, second = run(scene())
     assert [output.extra_fields["global_steps"] for output in (first, second)] == [0, 1]
     for output, source in ((first, model), (second, other)):
         expected = recomputed(source, [3, 4], output.token_ids, 1.0)
@@ -415,8 +420,8 @@ def test_tied_weights_may_come_under_one_name(folder, model):
     weights = dict(model.state_dict())
     del weights["lm_head.weight"]
     server = new_server(folder)
-    asyncio.run(server.load_weights(weights))
-    asyncio.run(server.load_weights(weights))
+    run(server.load_weights(weights))
+    run(server.load_weights(weights))
     (output,) = ask(server, [([3], {"seed": 1})])
     assert output.extra_fields == {"global_steps": 1}  # counted, where verl gives no step
     assert output.token_ids == ask(loaded(folder, model), [([3], {"seed": 1})])[0].token_ids
@@ -441,7 +446,7 @@ def test_wrong_weights_change_nothing(folder, model, fault):
     else:
         weights[name] = weights[name].T
     with pytest.raises(error, match=words):
-        asyncio.run(server.load_weights(weights, 9))
+        run(server.load_weights(weights, 9))
     (output,) = ask(server, [request])
     assert output.token_ids == before
     assert output.extra_fields == {"global_steps": 0}
@@ -452,10 +457,10 @@ def test_broken_weights_fail_all_and_good_ones_mend_it(folder, model):
     broken = {
         name: torch.full_like(tensor, torch.nan) for name, tensor in model.state_dict().items()
     }
-    asyncio.run(server.load_weights(broken))
+    run(server.load_weights(broken))
     outputs = ask(server, [([3], {}), ([4, 5], {})], return_exceptions=True)
     assert all(isinstance(output, NonFiniteError) for output in outputs)
-    asyncio.run(server.load_weights(model.state_dict()))
+    run(server.load_weights(model.state_dict()))
     assert ask(server, [([3], {})])[0].token_ids
 
 
@@ -481,7 +486,7 @@ def test_concurrent_requests_are_one_batch(folder, model):
             await asyncio.sleep(0)  # as messages arrive
         await asyncio.gather(*tasks)
 
-    asyncio.run(one_after_the_other())
+    run(one_after_the_other())
     assert sum(sizes) == 20
     assert sizes[0] > 5
 
@@ -505,7 +510,7 @@ def test_whoever_gives_up_takes_nobody_along(folder, model):
         tasks[1].cancel()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    outputs = asyncio.run(scene())
+    outputs = run(scene())
     assert isinstance(outputs[1], asyncio.CancelledError)
     expected = ask(server, [([3, 4], {"seed": 0}), ([3, 4], {"seed": 2})])
     assert tokens_of([outputs[0], outputs[2]]) == tokens_of(expected)
@@ -530,7 +535,7 @@ def new_replica(**changes):
 def test_a_replica_is_one_process(change):
     group = SimpleNamespace(workers=[None, None])
     with pytest.raises(ConfigError, match=f"{change}.*got a product of 2"):
-        asyncio.run(new_replica(**{change: 2}).init_hybrid(group))
+        run(new_replica(**{change: 2}).init_hybrid(group))
 
 
 def test_servers_apart_from_the_actor_are_refused():
@@ -539,7 +544,7 @@ def test_servers_apart_from_the_actor_are_refused():
 
     replica.rollout_mode = RolloutMode.STANDALONE
     with pytest.raises(ConfigError, match=r"synchronous trainer only.*standalone"):
-        asyncio.run(replica.launch_servers())
+        run(replica.launch_servers())
 
 
 @pytest.fixture
@@ -568,7 +573,7 @@ def worker():
 def test_a_rank_feeds_the_server_of_its_number(sent, worker, monkeypatch, model):
     monkeypatch.setenv("RANK", "1")
     parameters = ((name, weight) for name, weight in model.named_parameters())
-    asyncio.run(worker.update_weights(parameters, global_steps=6))
+    run(worker.update_weights(parameters, global_steps=6))
     ((name, (weights, version)),) = sent.items()
     assert (name, version) == ("torch_cpu_1", 6)
     assert set(weights) == {name for name, _ in model.named_parameters()}
@@ -578,7 +583,7 @@ def test_a_rank_feeds_the_server_of_its_number(sent, worker, monkeypatch, model)
 def test_weights_in_other_forms_are_refused(sent, worker, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match=r"lora\.merge: torch_cpu expects true"):
-        asyncio.run(worker.update_weights(iter(()), peft_config=object()))
+        run(worker.update_weights(iter(()), peft_config=object()))
     with pytest.raises(ConfigError, match="expects named_tensors, got delta_flush"):
-        asyncio.run(worker.update_weights(iter(()), wire_format="delta_flush"))
+        run(worker.update_weights(iter(()), wire_format="delta_flush"))
     assert not sent
