@@ -11,7 +11,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,274 +29,14 @@ for peer in ("verl.trainer.ppo.core_algos", "peft"):
     else:
         pytest.importorskip(peer, reason=f"{peer} is not installed", exc_type=ImportError)
 
-from engine_jobs import Job, Outcome, Row, Rows, adapter_value, make_model  # noqa: E402
+from engine_cases import CASES, LAYOUTS, MODES, UNTOUCHED, VANILLA  # noqa: E402
+from engine_jobs import Job, Outcome, Rows, adapter_value, make_model  # noqa: E402
 from engine_truth import Truth, recompute  # noqa: E402
-
-from icpo import LossConfig  # noqa: E402
 
 SCRIPT = Path(__file__).with_name("engine_runs.py")
 
 #: Of figures, losses and whole gradients, in float32.
 TOLERANCE = 5e-5
-
-##### Cases: what verl is to do, and what the loss then is
-
-#: What presets mean for expert tokens.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {"off_ratio": "behavior", "lam": 0.01, "off_clip": True},
-    "reference": {"off_ratio": "policy", "lam": 0.1, "off_clip": False},
-    "luffy": {"off_ratio": "policy", "lam": 0.1, "off_clip": False},
-    "grpo": {"off_ratio": "none", "off_clip": True},
-    "dr_grpo": {"off_ratio": "none", "off_clip": True},
-}
-
-#: Ways to aggregate, with the settings of verl that belong to them.
-MODES: dict[str, dict[str, Any]] = {
-    "token-mean": {},
-    "token-sum": {},
-    "seq-mean-token-sum": {},
-    "seq-mean-token-mean": {},
-    # Without the factor verl divides by the longest response of the micro-batch.
-    "seq-mean-token-sum-norm": {"loss_scale_factor": 11},
-}
-
-
-def loss(preset: str = "paper", **changes: Any) -> LossConfig:
-    """With the clips that verl has unless told otherwise."""
-    clips = {"clip_low": 0.2, "clip_high": 0.2, "dual_clip": 3.0}
-    return LossConfig(**{**PRESETS[preset], **clips, **changes})
-
-
-@dataclass
-class Case:
-    """A job, and the loss that it should have."""
-
-    #: A letter for each row: expert or on-policy.
-    rows: str
-    config: LossConfig = field(default_factory=loss)
-    #: Fields of the job.
-    job: dict[str, Any] = field(default_factory=dict)
-    #: What becomes of the rows first.
-    change: Callable[[list[Row]], None] = lambda rows: None
-    #: Cases with the same have the same rows.
-    seed: int = 0
-    ranks: tuple[int, ...] = (1,)
-
-
-MIXED, RESERVE = "oeooeeoo", "eoooeoo"
-CASES: dict[str, Case] = {}
-
-for preset in PRESETS:
-    for mode, setting in MODES.items():
-        CASES[f"{preset}, {mode}"] = Case(
-            MIXED,
-            loss(preset),
-            {"icpo": {"preset": preset}, "actor": {"loss_agg_mode": mode, **setting}},
-            seed=len(CASES),
-        )
-
-
-def on_policy_rows(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if not row.expert]
-
-
-def expert_rows(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if row.expert]
-
-
-##### Settings beside the preset
-
-for name, icpo, config in [
-    ("lam", {"lam": 0.3}, loss(lam=0.3)),
-    ("no clip off policy", {"off_clip": False}, loss(off_clip=False)),
-    ("lam, reference", {"preset": "reference", "lam": 0.4}, loss("reference", lam=0.4)),
-    (
-        "clip off policy, reference",
-        {"preset": "reference", "off_clip": True},
-        loss("reference", off_clip=True),
-    ),
-    ("ratio of the policy", {"off_ratio": "policy"}, loss("reference")),
-    ("ratio of the behavior", {"preset": "luffy", "off_ratio": "behavior"}, loss("paper")),
-]:
-    CASES[f"setting: {name}"] = Case(MIXED, config, {"icpo": icpo}, seed=len(CASES))
-
-clips = {"clip_ratio_low": 0.1, "clip_ratio_high": 0.28, "clip_ratio_c": 1.25}
-CASES["setting: verl's clips"] = Case(
-    MIXED, loss(clip_low=0.1, clip_high=0.28, dual_clip=1.25), {"actor": clips}, seed=len(CASES)
-)
-
-##### verl's other terms
-
-for verl_kind, kind in {"low_var_kl": "k3", "k3": "k3", "kl": "k1", "k2": "k2"}.items():
-    for preset in ("paper", "reference"):
-        CASES[f"terms: {verl_kind}, {preset}"] = Case(
-            MIXED,
-            loss(preset, kl=kind, kl_coef=0.1, entropy_coef=0.02),
-            {
-                "icpo": {"preset": preset},
-                "actor": {
-                    "use_kl_loss": True,
-                    "kl_loss_type": verl_kind,
-                    "kl_loss_coef": 0.1,
-                    "entropy_coeff": 0.02,
-                    "loss_agg_mode": "seq-mean-token-mean" if preset == "paper" else "token-mean",
-                },
-                "temperature": 0.7,
-            },
-            seed=len(CASES),
-        )
-
-##### Batches
-
-
-def make_negative(rows: list[Row]) -> None:
-    for row in expert_rows(rows):
-        row.advantage = -abs(row.advantage)
-
-
-def make_positive(rows: list[Row]) -> None:
-    for row in expert_rows(rows):
-        row.advantage = abs(row.advantage)
-
-
-def make_unlike(rows: list[Row]) -> None:
-    """Behaviours that found each token e^15 to e^40 times as likely, or as unlikely."""
-    for row in expert_rows(rows):
-        count = len(row.rollout_logp)
-        sizes, signs = torch.linspace(15, 40, count), (-1.0) ** torch.arange(count)
-        row.rollout_logp = row.rollout_logp + sizes * signs
-
-
-for preset in ("paper", "reference", "grpo"):
-    choice = {"icpo": {"preset": preset}}
-    for name, change in {
-        "negative": make_negative,
-        "positive": make_positive,
-        "unlike": make_unlike,
-    }.items():
-        # Not shaped, a ratio of e^20 is all that is left of the loss: nobody could train on that.
-        if (name, preset) != ("unlike", "grpo"):
-            CASES[f"batch: {name}, {preset}"] = Case(
-                MIXED, loss(preset), choice, change, seed=len(CASES)
-            )
-    CASES[f"batch: experts only, {preset}"] = Case("eeee", loss(preset), choice, seed=len(CASES))
-    for mode in ("token-mean", "seq-mean-token-sum"):
-        # Synthetic rows are clones of the first, which is an expert row here, and is not there.
-        for rows in (RESERVE, RESERVE[::-1]):
-            for size, padding in ((7, 1), (5, 3)):
-                CASES[f"reserve: {rows[:size]} + {padding}, {preset}, {mode}"] = Case(
-                    rows[:size],
-                    loss(preset),
-                    {**choice, "padding": padding, "actor": {"loss_agg_mode": mode}},
-                    seed=len(CASES),
-                    ranks=(1, 2) if (preset, padding) == ("paper", 1) else (1,),
-                )
-CASES["batch: one expert row"] = Case("e", job={"micro_batch": 1}, seed=len(CASES))
-CASES["batch: a row a rank"] = Case("eo", job={"micro_batch": 1}, seed=len(CASES), ranks=(1, 2))
-
-##### Layouts: the same for each of them
-
-ACTOR = {
-    "use_kl_loss": True,
-    "kl_loss_coef": 0.1,
-    "entropy_coeff": 0.02,
-    "loss_agg_mode": "seq-mean-token-sum",
-}
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "one micro-batch": {"micro_batch": 8},
-    "micro-batches of 4": {"micro_batch": 4},
-    "micro-batches of 2": {},
-    "micro-batches of 1": {"micro_batch": 1},
-    "dynamic, 30 tokens": {"tokens": 30},
-    "dynamic, 64 tokens": {"tokens": 64},
-    "dynamic, 1000 tokens": {"tokens": 1000},
-    "padded": {"worker": "padded"},
-    "padded, one micro-batch": {"worker": "padded", "micro_batch": 8},
-    "padded, dynamic": {"worker": "padded", "tokens": 40},
-    "icpo's kernels": {"worker": "kernels"},
-    "icpo's kernels, dynamic": {"worker": "kernels", "tokens": 40},
-}
-for name, layout in LAYOUTS.items():
-    CASES[f"layout: {name}"] = Case(
-        MIXED,
-        loss(kl="k3", kl_coef=0.1, entropy_coef=0.02),
-        {"actor": ACTOR, **layout},
-        seed=1000,
-        ranks=(1,) if "worker" in layout or layout.get("micro_batch") == 8 else (1, 2),
-    )
-
-##### Several updates of a step
-
-for name, job, ranks in [
-    ("mini-batches", {"mini_batch": 4}, (1, 2)),
-    ("epochs", {"epochs": 3}, (1, 2)),
-    ("both", {"mini_batch": 4, "epochs": 2}, (1, 2)),
-    ("both, dynamic", {"mini_batch": 6, "epochs": 2, "tokens": 40}, (1, 2)),
-    ("padded", {"mini_batch": 4, "epochs": 2, "worker": "padded"}, (1,)),
-    ("LoRA", {"mini_batch": 6, "micro_batch": 3, "epochs": 2, "worker": "lora"}, (1, 2)),
-]:
-    CASES[f"updates: {name}"] = Case("oeooeeooooee", loss(), job, seed=len(CASES), ranks=ranks)
-CASES["updates: one of experts, one without, one with padding"] = Case(
-    "eeeeoooooee", job={"mini_batch": 4, "padding": 1}, seed=len(CASES), ranks=(1, 2)
-)
-# Rank 0 has all of the expert rows.
-CASES["ranks: experts on one"] = Case("eeeeoooo", seed=len(CASES), ranks=(1, 2))
-CASES["ranks: rows of padding on one"] = Case(
-    "eooe", job={"padding": 4}, seed=len(CASES), ranks=(1, 2)
-)
-
-##### What does not matter
-
-
-def other_old_logp(rows: list[Row]) -> None:
-    for place, row in enumerate(expert_rows(rows)):
-        row.old_logp = torch.full_like(row.old_logp, (-0.1, -50.0, -4.0)[place % 3])
-
-
-def other_rollout_logp(rows: list[Row]) -> None:
-    for place, row in enumerate(on_policy_rows(rows)):
-        row.rollout_logp = torch.full_like(row.rollout_logp, (-0.1, -50.0, -4.0)[place % 3])
-
-
-for preset in ("paper", "reference", "grpo"):
-    for name, change in {
-        "rows as they are": lambda rows: None,
-        "other old log-probabilities of expert rows": other_old_logp,
-        "other rollout log-probabilities of on-policy rows": other_rollout_logp,
-    }.items():
-        CASES[f"same: {name}, {preset}"] = Case(
-            MIXED, loss(preset), {"icpo": {"preset": preset}}, change, seed=2000
-        )
-
-##### Without expert rows
-
-VANILLA: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "padding": {"padding": 4},
-    "padded": {"worker": "padded", "actor": {"loss_agg_mode": "seq-mean-token-mean"}},
-    "terms": {"actor": ACTOR},
-    "updates": {"mini_batch": 4, "epochs": 2},
-    "bf16": {"worker": "bf16"},
-}
-for name, job in VANILLA.items():
-    config = loss(kl="k3", kl_coef=0.1, entropy_coef=0.02) if name == "terms" else loss()
-    for whose, icpo in {"icpo": {}, "verl": None}.items():
-        CASES[f"vanilla: {name}, {whose}"] = Case(
-            "oooooooo",
-            config,
-            {**job, "icpo": icpo},
-            seed=3000,
-            ranks=(1,) if "worker" in job else (1, 2),
-        )
-
-##### bf16: ours, and verl's own loss of the same rows
-
-for preset in ("paper", "reference"):
-    CASES[f"bf16: {preset}"] = Case(
-        MIXED, loss(preset), {"icpo": {"preset": preset}, "worker": "bf16"}, seed=4000
-    )
-CASES["bf16: verl"] = Case(MIXED, job={"icpo": None, "worker": "bf16"}, seed=4000)
-
 
 ##### The runs
 
@@ -507,17 +246,22 @@ def terms(outcome: Outcome) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference", "grpo"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        "other old log-probabilities of expert rows",
-        "other rollout log-probabilities of on-policy rows",
-    ],
-)
+@pytest.mark.parametrize("change", UNTOUCHED)
 def test_each_side_looks_at_its_own_log_probabilities(runs, preset, change):
-    usual = runs.outcome(f"same: rows as they are, {preset}")
-    changed = runs.outcome(f"same: {change}, {preset}")
-    assert_same_training(changed, usual)
+    usual = runs.outcome(f"other: nothing, {preset}")
+    assert_same_training(runs.outcome(f"other: {change}, {preset}"), usual)
+
+
+def test_verls_figures_of_clips_are_on_policy(runs):
+    # In one micro-batch, of which verl averages over one.
+    outcome = runs.outcome("layout: one micro-batch")
+    for theirs, ours in {
+        "pg_clipfrac": "clip_fraction",
+        "pg_clipfrac_lower": "dual_clip_fraction",
+        "ppo_kl": "kl",
+    }.items():
+        expected = pytest.approx(outcome.figures[f"icpo/update/on/{ours}"], rel=TOLERANCE, abs=1e-6)
+        assert outcome.metrics[f"actor/{theirs}"] == expected
 
 
 @pytest.mark.parametrize(
