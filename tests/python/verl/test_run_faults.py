@@ -198,3 +198,13 @@ def test_advantages_are_from_rewards_with_the_bonus(
 def test_a_step_without_rewards_ends_the_run_with_the_reason(faulty: Laptop) -> None:
     assert faulty.status != 0
     assert "no score for task 24" in faulty.output
+
+
+def test_a_broken_demonstration_ends_the_run_before_it_begins(verl_runs: Path) -> None:
+    out = verl_runs / "refused"
+    out.mkdir()
+    write_demos(out / "demos.jsonl", BROKEN)
+    with Laptop(out, f"icpo.demonstrations.source={out / 'demos.jsonl'}") as run:
+        assert run.wait() != 0
+    assert f"{out / 'demos.jsonl'}: line 7: no JSON" in run.output
+    assert not (out / "checkpoints").exists()
