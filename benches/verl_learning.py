@@ -4,9 +4,9 @@
                                     [--methods grpo icpo] [override ...]
 
 128 samples a step at a learning rate of 5e-3; each run takes about two minutes on two cores. The
-reward is that of policy rollouts: the share of digits in a response, which a random model gets
-about 0.1 of, and 1 for the right answer, which it does not find in 12 steps. An expert rollout counts
-as right from 0.05 on. Overrides are verl's and hold for every run.
+reward is that of policy rollouts: the share of digits in a response, about 0.1 at the start, and 1
+for the right answer, which a random model does not find in 12 steps. An expert rollout counts as
+right from 0.05 on. Overrides are verl's and hold for every run.
 """
 
 from __future__ import annotations
