@@ -217,7 +217,10 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         self, batch: Any, metrics: dict[str, Any], timing_raw: Any, global_steps: int, epoch: int
     ) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
-        metrics.update(rollout_figures(record["sums"] for record in self._records(batch).values()))
+        records = self._records(batch)
+        metrics.update(rollout_figures(record["sums"] for record in records.values()))
+        # A prompt to which nobody has answered leaves no record, and is in no other count.
+        metrics["icpo/prompts/lost"] = float(self.config.data.train_batch_size - len(records))
 
     def _records(self, batch: Any) -> dict[str, dict[str, Any]]:
         """What the workers told of each group, by uid."""
