@@ -3,29 +3,68 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from run_laptop import REPEATABLE, Laptop
+from run_laptop import ASSETS_SCRIPT, REPEATABLE, Laptop, NewRun, RepeatedRuns
 
 
 @pytest.fixture(scope="session")
-def verl_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder for runs of verl; skips where there can be none."""
+def new_run(tmp_path_factory: pytest.TempPathFactory) -> NewRun:
+    """Skips where verl can not run."""
     for module in ("verl", "ray", "transfer_queue"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
     if not sys.platform.startswith("linux"):
         pytest.skip("runs are ended by Linux's process table")
-    return tmp_path_factory.mktemp("verl")
+    folder = tmp_path_factory.mktemp("verl")
+    # All runs read the same files; by itself the script makes them for each.
+    assets = folder / "assets"
+    subprocess.run([sys.executable, str(ASSETS_SCRIPT), str(assets)], check=True)
+    (assets / "made").touch()
+    return lambda name, *settings, **env: Laptop(folder / name, assets, *settings, **env)
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(verl_runs: Path) -> Iterator[Laptop]:
-    """Three steps with ICPO, a checkpoint after each, validation after the last."""
-    out = verl_runs / "uninterrupted"
-    with Laptop(out, *REPEATABLE, ICPO_SPY=str(out / "spy")) as run:
-        run.succeed()
-        yield run
+def repeated(new_run: NewRun) -> RepeatedRuns:
+    """Two runs at a time: a single one leaves half of two cores idle."""
+    runs = RepeatedRuns(
+        uninterrupted=new_run("uninterrupted", *REPEATABLE),
+        killed=new_run("killed", *REPEATABLE),
+        resumed=new_run("killed", *REPEATABLE, "trainer.resume_mode=auto"),
+        two_ranks=new_run(
+            "two-ranks",
+            *REPEATABLE,
+            "icpo.target=some_pass",
+            "actor_rollout_ref.rollout.agent.num_workers=2",
+            "reward.num_workers=2",
+            "trainer.total_training_steps=2",
+            "trainer.test_freq=-1",
+            RANKS="2",
+        ),
+    )
+
+    def to_the_end(run: Laptop) -> None:
+        with run:
+            run.succeed()
+
+    def to_the_first_checkpoint(run: Laptop) -> None:
+        with run:
+            run.wait_for(lambda: run.checkpointed(1))
+
+    with ThreadPoolExecutor() as pool:
+        chains = [
+            pool.submit(lambda: (to_the_end(runs.uninterrupted), to_the_end(runs.two_ranks))),
+            pool.submit(lambda: (to_the_first_checkpoint(runs.killed), to_the_end(runs.resumed))),
+        ]
+    for chain in chains:
+        chain.result()
+    return runs
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(repeated: RepeatedRuns) -> Laptop:
+    """The first of them."""
+    return repeated.uninterrupted

@@ -10,11 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = HERE.parents[2] / "examples" / "verl" / "laptop.sh"
+ASSETS_SCRIPT = SCRIPT.parent / "laptop" / "assets.py"
 
 #: Less of everything than in the example, but for two things: two updates a step, the second of
 #: which sees a policy that has moved on, and two micro-batches an update. One request at a time,
@@ -43,24 +45,33 @@ _MEASURED = ("timing_", "perf/", "memory")
 class Laptop:
     """A run of the script. Leaving the `with` block ends every process of it."""
 
-    def __init__(self, out: Path, *overrides: str, **env: str) -> None:
-        """Starts it, writing to `out`; `overrides` are verl's, `env` is the environment's."""
+    def __init__(self, out: Path, assets: Path | None, *settings: str, **env: str) -> None:
+        """A run that is yet to start.
+
+        Args:
+            out: folder for what it writes. Several runs may share it, one after the other.
+            assets: folder with the files that it reads; None: the script makes them.
+            settings: of verl.
+            env: variables of the environment.
+        """
         self.out = out
-        self.overrides = overrides
-        self.env = env
-        self.metrics_file = out / "metrics.jsonl"
+        self._assets = assets
+        self._settings = settings
+        self._env = env
 
     def __enter__(self) -> Laptop:
         """Starts the script in a session of its own, which all processes of Ray stay in."""
         self.out.mkdir(parents=True, exist_ok=True)
-        # Sockets lie in it, and their paths must not be long.
-        self._ray = tempfile.TemporaryDirectory(prefix="icpo-", ignore_cleanup_errors=True)
+        if self._assets is not None and not (self.out / "assets").exists():
+            (self.out / "assets").symlink_to(self._assets)
         number = len(list(self.out.glob("output-*.txt")))
         self.output_file = self.out / f"output-{number}.txt"
-        self._started = time.monotonic()
+        self.metrics_file = self.out / f"metrics-{number}.jsonl"
+        # Sockets lie in it, and their paths must not be long.
+        self._ray = tempfile.TemporaryDirectory(prefix="icpo-", ignore_cleanup_errors=True)
         with self.output_file.open("wb") as output:
             self._process = subprocess.Popen(
-                [str(SCRIPT), *SMALL, *self.overrides],
+                [str(SCRIPT), *SMALL, *self._settings],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -72,7 +83,9 @@ class Laptop:
                     "OUT": str(self.out),
                     "PYTHON": sys.executable,
                     "RAY_TMPDIR": self._ray.name,
-                    **self.env,
+                    "VERL_FILE_LOGGER_PATH": str(self.metrics_file),
+                    "ICPO_SPY": str(self.out / "spy"),
+                    **self._env,
                 },
             )
         return self
@@ -94,25 +107,29 @@ class Laptop:
             time.sleep(0.02)
         self._process.wait()
 
-    def wait(self, seconds: float = 240) -> int:
-        """The exit status."""
+    def wait(self, seconds: float = 300) -> None:
+        """Returns once it has ended."""
         self.wait_for(lambda: self._process.poll() is not None, seconds)
-        return self._process.wait()
 
-    def wait_for(self, happened: Callable[[], bool], seconds: float = 240) -> None:
+    def wait_for(self, happened: Callable[[], bool], seconds: float = 300) -> None:
         """Returns once it has happened. Fails with the output if that takes too long."""
         end = time.monotonic() + seconds
         while not happened():
             if time.monotonic() > end:
                 raise AssertionError(f"no end after {seconds:g} s:\n{self.tail()}")
             if self._process.poll() is not None and not happened():
-                raise AssertionError(f"ended with {self._process.returncode}:\n{self.tail()}")
+                raise AssertionError(f"ended with {self.status}:\n{self.tail()}")
             time.sleep(0.05)
 
-    def succeed(self, seconds: float = 240) -> None:
+    def succeed(self, seconds: float = 300) -> None:
         """Waits, and fails with the output unless the run ends well."""
-        status = self.wait(seconds)
-        assert status == 0, f"ended with {status}:\n{self.tail()}"
+        self.wait(seconds)
+        assert self.status == 0, f"ended with {self.status}:\n{self.tail()}"
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.returncode
 
     @property
     def output(self) -> str:
@@ -125,7 +142,15 @@ class Laptop:
 
     def metrics(self) -> dict[int, dict[str, Any]]:
         """By step; without timings."""
-        return read_metrics(self.metrics_file)
+        steps: dict[int, dict[str, Any]] = {}
+        for line in self.metrics_file.read_text().splitlines():
+            entry = json.loads(line)
+            steps.setdefault(entry["step"], {}).update(
+                (name, value)
+                for name, value in entry["data"].items()
+                if not any(part in name for part in _MEASURED)
+            )
+        return steps
 
     def dump(self, step: int) -> list[dict[str, Any]]:
         """The rollouts of a step, as they were dumped."""
@@ -138,22 +163,29 @@ class Laptop:
         return file.exists() and int(file.read_text() or 0) >= step
 
 
+#: Starts a run of laptop.sh in a folder of that name, with settings of verl and variables of the
+#: environment.
+NewRun = Callable[..., Laptop]
+
+
+@dataclass(frozen=True)
+class RepeatedRuns:
+    """The same run in three ways."""
+
+    #: Three steps, a checkpoint after each, validation after the last.
+    uninterrupted: Laptop
+    #: Killed after the first checkpoint,
+    killed: Laptop
+    #: and started again.
+    resumed: Laptop
+    #: Two steps of two ranks, with two workers of each kind, which ask for expert rollouts only
+    #: where some on-policy ones are right.
+    two_ranks: Laptop
+
+
 def without_uids(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Dumped rollouts without what verl draws anew in every run."""
     return [{key: value for key, value in line.items() if key != "uid"} for line in lines]
-
-
-def read_metrics(file: Path) -> dict[int, dict[str, Any]]:
-    """verl's metrics by step, without timings."""
-    steps: dict[int, dict[str, Any]] = {}
-    for line in file.read_text().splitlines():
-        entry = json.loads(line)
-        steps.setdefault(entry["step"], {}).update(
-            (name, value)
-            for name, value in entry["data"].items()
-            if not any(part in name for part in _MEASURED)
-        )
-    return steps
 
 
 def _processes(session: int) -> list[int]:

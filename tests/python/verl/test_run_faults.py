@@ -7,14 +7,13 @@ of the requests fails, each in another way; in the fourth there is no reward for
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from run_laptop import HERE, Laptop
+from run_laptop import HERE, Laptop, NewRun
 
 pytestmark = pytest.mark.verl
 
@@ -76,20 +75,25 @@ def write_demos(path: Path, broken: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def faulty(verl_runs: Path) -> Iterator[Laptop]:
-    out = verl_runs / "faulty"
-    out.mkdir()
-    write_tasks(out / "tasks.parquet")
-    write_demos(out / "demos.jsonl", BROKEN)
-    with Laptop(
-        out,
-        *SETTINGS,
-        f"icpo.demonstrations.source={out / 'demos.jsonl'}",
-        f"data.train_files={out / 'tasks.parquet'}",
-        ICPO_SPY=str(out / "spy"),
-    ) as run:
-        run.status = run.wait()
-        yield run
+def runs(new_run: NewRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Laptop, Laptop]:
+    """The run, and one that refuses rows which it can not read."""
+    folder = tmp_path_factory.mktemp("faults")
+    write_tasks(folder / "tasks.parquet")
+    write_demos(folder / "demos.jsonl", BROKEN)
+    source = f"icpo.demonstrations.source={folder / 'demos.jsonl'}"
+    with (
+        new_run("faulty", *SETTINGS, source, f"data.train_files={folder / 'tasks.parquet'}") as run,
+        # To this one the script gives what it reads, as it does for everybody.
+        Laptop(folder / "refused", None, source) as refused,
+    ):
+        refused.wait()
+        run.wait()
+    return run, refused
+
+
+@pytest.fixture(scope="module")
+def faulty(runs: tuple[Laptop, Laptop]) -> Laptop:
+    return runs[0]
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +132,11 @@ def test_failed_requests_are_counted(metrics: dict[int, dict[str, Any]]) -> None
     requests = "expert/failed", "expert/empty", "expert/timed_out", "policy/failed"
     prompts = "expert/demos_dropped", "expert/prompts_bare"
     for step in (1, 2):
-        assert not any(icpo(metrics[step], *requests, *prompts).values())
+        assert not any(icpo(metrics[step], *requests, *prompts, "prompts/lost").values())
     assert list(icpo(metrics[3], *requests).values()) == [1, 1, 1, 2]
     assert list(icpo(metrics[3], *prompts).values()) == [3, 1]
-    assert metrics[3]["icpo/prompts"] == 7
+    # One prompt was left without any response, so nothing is known of its requests.
+    assert list(icpo(metrics[3], "prompts", "prompts/lost").values()) == [7, 1]
     assert metrics[3]["actor/grad_norm"] > 0
 
 
@@ -200,11 +205,8 @@ def test_a_step_without_rewards_ends_the_run_with_the_reason(faulty: Laptop) -> 
     assert "no score for task 24" in faulty.output
 
 
-def test_a_broken_demonstration_ends_the_run_before_it_begins(verl_runs: Path) -> None:
-    out = verl_runs / "refused"
-    out.mkdir()
-    write_demos(out / "demos.jsonl", BROKEN)
-    with Laptop(out, f"icpo.demonstrations.source={out / 'demos.jsonl'}") as run:
-        assert run.wait() != 0
-    assert f"{out / 'demos.jsonl'}: line 7: no JSON" in run.output
-    assert not (out / "checkpoints").exists()
+def test_a_broken_demonstration_ends_the_run_before_it_begins(runs: tuple[Laptop, Laptop]) -> None:
+    _, refused = runs
+    assert refused.status != 0
+    assert "demos.jsonl: line 7: no JSON" in refused.output
+    assert not refused.metrics_file.exists()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from run_laptop import Laptop
+from run_laptop import NewRun
 
 pytestmark = pytest.mark.verl
 
@@ -20,12 +19,12 @@ _COMPARISON = ("rollout_corr/", "training/rollout_")
 
 
 @pytest.fixture(scope="module")
-def metrics(verl_runs: Path) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+def metrics(new_run: NewRun) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
     """Of the plugin with n_off = 0, and of verl alone."""
     # verl's own log-probabilities in both: icpo's are rounded otherwise.
     with (
-        Laptop(verl_runs / "none", *SETTINGS, "icpo.n_off=0", "icpo.kernels=off") as ours,
-        Laptop(verl_runs / "grpo", *SETTINGS, ICPO="off") as verls,
+        new_run("none", *SETTINGS, "icpo.n_off=0", "icpo.kernels=off") as ours,
+        new_run("grpo", *SETTINGS, ICPO="off") as verls,
     ):
         ours.succeed()
         verls.succeed()

@@ -8,35 +8,17 @@ process; so the rollouts of the two must be the same where both have them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from run_laptop import REPEATABLE, Laptop, without_uids
+from run_laptop import Laptop, RepeatedRuns, without_uids
 
 pytestmark = pytest.mark.verl
-
-SETTINGS = (
-    "icpo.target=some_pass",
-    "actor_rollout_ref.rollout.agent.num_workers=2",
-    "reward.num_workers=2",
-    "trainer.total_training_steps=2",
-    "trainer.test_freq=-1",
-)
 
 #: Of laptop.sh: an on-policy rollout is right from this reward on.
 DELTA = 0.05
 
 Lines = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def two_ranks(verl_runs: Path) -> Iterator[Laptop]:
-    out = verl_runs / "two-ranks"
-    with Laptop(out, *REPEATABLE, *SETTINGS, RANKS="2", ICPO_SPY=str(out / "spy")) as run:
-        run.succeed()
-        yield run
 
 
 def groups(run: Laptop) -> dict[str, Lines]:
@@ -51,8 +33,8 @@ def policy_rollouts(lines: Lines) -> list[tuple[str, float]]:
     return sorted((line["output"], line["reward"]) for line in lines if not line["expert"])
 
 
-def test_rollouts_are_those_of_one_rank(uninterrupted: Laptop, two_ranks: Laptop) -> None:
-    one, two = groups(uninterrupted), groups(two_ranks)
+def test_rollouts_are_those_of_one_rank(repeated: RepeatedRuns) -> None:
+    one, two = groups(repeated.uninterrupted), groups(repeated.two_ranks)
     assert list(one) == list(two)
     asked = 0
     for prompt, lines in one.items():
@@ -66,11 +48,11 @@ def test_rollouts_are_those_of_one_rank(uninterrupted: Laptop, two_ranks: Laptop
             assert policy_rollouts(two[prompt]) == policy_rollouts(lines)
             assert all(line["trained"] and not line["expert"] for line in two[prompt])
     assert 0 < asked < len(one)
-    assert two_ranks.metrics()[1]["icpo/expert/requests"] == asked
+    assert repeated.two_ranks.metrics()[1]["icpo/expert/requests"] == asked
 
 
-def test_both_servers_have_the_weights_of_each_step(two_ranks: Laptop) -> None:
-    metrics = two_ranks.metrics()
+def test_both_servers_have_the_weights_of_each_step(repeated: RepeatedRuns) -> None:
+    metrics = repeated.two_ranks.metrics()
     assert sorted(metrics) == [1, 2]
     for figures in metrics.values():
         assert figures["icpo/prompts"] == 8
