@@ -241,7 +241,7 @@ def other_old_logp(rows: list[Row]) -> None:
 
 def other_rollout_logp(rows: list[Row]) -> None:
     for place, row in enumerate(on_policy(rows)):
-        row.rollout_logp = torch.full_like(row.rollout_logp, (-0.1, -50.0, -4.0)[place % 3])
+        row.rollout_logp = torch.full_like(row.rollout_logp, (-0.1, -50.0, torch.nan)[place % 3])
 
 
 #: Changes of rows that neither loss nor gradients may feel.
