@@ -68,7 +68,12 @@ class Laptop:
         self.output_file = self.out / f"output-{number}.txt"
         self.metrics_file = self.out / f"metrics-{number}.jsonl"
         # Sockets lie in it, and their paths must not be long.
-        self._ray = tempfile.TemporaryDirectory(prefix="icpo-", ignore_cleanup_errors=True)
+        self._ray = tempfile.TemporaryDirectory(
+            prefix="icpo-", dir="/tmp", ignore_cleanup_errors=True
+        )
+        # Not into a cluster that somebody else has started.
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         with self.output_file.open("wb") as output:
             self._process = subprocess.Popen(
                 [str(SCRIPT), *SMALL, *self._settings],
@@ -78,8 +83,8 @@ class Laptop:
                 start_new_session=True,
                 cwd=self.out,
                 env={
-                    **os.environ,
-                    "PYTHONPATH": str(HERE),
+                    **inherited,
+                    "PYTHONPATH": path,
                     "OUT": str(self.out),
                     "PYTHON": sys.executable,
                     "RAY_TMPDIR": self._ray.name,
@@ -97,13 +102,12 @@ class Laptop:
 
     def kill(self) -> None:
         """SIGKILL to every process of the session: of this run, and of no other."""
-        while running := _processes(self._process.pid):
+        while running := list(_processes(self._process.pid)):
             for process in running:
                 try:
                     os.kill(process, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-            self._process.poll()  # takes note of its end: a zombie counts as a process
             time.sleep(0.02)
         self._process.wait()
 
@@ -170,7 +174,7 @@ NewRun = Callable[..., Laptop]
 
 @dataclass(frozen=True)
 class RepeatedRuns:
-    """The same run in three ways."""
+    """Runs that begin alike."""
 
     #: Three steps, a checkpoint after each, validation after the last.
     uninterrupted: Laptop
@@ -188,17 +192,15 @@ def without_uids(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "uid"} for line in lines]
 
 
-def _processes(session: int) -> list[int]:
-    """Those of a session, by Linux's process table."""
-    return [process for process, of in _sessions() if of == session]
-
-
-def _sessions() -> Iterator[tuple[int, int]]:
+def _processes(session: int) -> Iterator[int]:
+    """Those of a session that have not ended, by Linux's process table."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stat = (entry / "stat").read_text()
             except OSError:  # it has ended meanwhile
                 continue
-            # The name, in brackets, may hold anything; state, parent, group and session follow.
-            yield int(entry.name), int(stat.rpartition(")")[2].split()[3])
+            # The name, in brackets, may hold anything. What follows begins with these.
+            state, _parent, _group, of = stat.rpartition(")")[2].split()[:4]
+            if int(of) == session and state not in "ZX":
+                yield int(entry.name)
