@@ -32,7 +32,7 @@ def new_run(tmp_path_factory: pytest.TempPathFactory) -> NewRun:
 
 @pytest.fixture(scope="session")
 def repeated(new_run: NewRun) -> RepeatedRuns:
-    """Two runs at a time: a single one leaves half of two cores idle."""
+    """Two runs at a time: their starts are long, and leave cores idle."""
     runs = RepeatedRuns(
         uninterrupted=new_run("uninterrupted", *REPEATABLE),
         killed=new_run("killed", *REPEATABLE),
