@@ -30,9 +30,12 @@ class StartCheck(Callback):  # type: ignore[misc]  # hydra is not typed here
             _check_loaded()
             from icpo.verl import plugin
             from icpo.verl.checks import check_config
+            from icpo.verl.demos import demo_sampler, load_demonstrations
 
             plugin.check_registered()
-            check_config(config)
+            settings = check_config(config)
+            if settings.n_off > 0:
+                demo_sampler(settings.demonstrations, load_demonstrations(settings.demonstrations))
         except (IcpoError, ImportError) as error:
             sys.exit(f"icpo: {error}")
         except Exception:

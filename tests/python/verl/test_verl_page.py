@@ -94,8 +94,9 @@ def test_templates():
 
 def test_metrics():
     code = {*rollout_figures([]), *loss_figures(LossMetrics(np.zeros(len(LossMetrics.NAMES))))}
-    text = (ROOT / "python" / "icpo" / "verl" / "loss.py").read_text()
-    code |= set(re.findall(r'"(icpo/\w+)"', text))
+    for module in ("loss.py", "trainer.py"):
+        text = (ROOT / "python" / "icpo" / "verl" / module).read_text()
+        code |= set(re.findall(r'"(icpo/[\w/]+)"', text))
     assert names([row[0] for row in table("metric | what it is")]) == code
     # And what the text says of single ones exists.
     assert set(re.findall(r"`(icpo/[\w/]+)`", PAGE)) <= code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -31,8 +32,24 @@ def stopped(*overrides, add=("+icpo=on", SOURCE)):
 ##### In this process
 
 
-def test_right_settings_pass():
-    StartCheck().on_run_start(fakes.compose_config("+icpo=on", SOURCE))
+def source(folder, *rows):
+    file = folder / "demos.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return f"icpo.demonstrations.source={file}"
+
+
+def test_right_settings_pass(tmp_path):
+    demos = source(tmp_path, {"question": "1 + 1?", "solution": "2"})
+    StartCheck().on_run_start(fakes.compose_config("+icpo=on", demos))
+
+
+def test_demonstrations_are_read(tmp_path):
+    demos = source(tmp_path, {"question": "1 + 1?", "solution": "2"}, {"question": "1 + 2?"})
+    message = stopped(demos, add=("+icpo=on",))
+    assert message.startswith(f"icpo: icpo.demonstrations.source: {tmp_path}/demos.jsonl: line 2:")
+    assert "can not be read" in stopped()  # there is no such file
+    demos = source(tmp_path, {"question": "1 + 1?", "solution": "2"})
+    assert "k: expected at most 1" in stopped(demos, "icpo.demonstrations.k=2", add=("+icpo=on",))
 
 
 def test_the_flag_asks_for_the_check():
