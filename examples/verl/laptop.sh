@@ -55,6 +55,7 @@ cpu=(
     +actor_rollout_ref.model.override_config.attn_implementation=sdpa
     actor_rollout_ref.rollout.name=torch_cpu
     actor_rollout_ref.rollout.dtype=float32
+    actor_rollout_ref.rollout.free_cache_engine=False
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.actor.strategy=fsdp2
 )

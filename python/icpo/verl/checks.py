@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from icpo.errors import ConfigError
 from icpo.mixing.rules import GROUPS
 from icpo.objective.config import PRESETS
@@ -83,6 +85,18 @@ _REQUIRED: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "the expert ratio needs the rollout's log-probabilities",
     ),
     (
+        "actor_rollout_ref.rollout.logprobs_mode",
+        lambda value: value == "processed_logprobs",
+        "'processed_logprobs'",
+        "the expert ratio divides by probabilities at the sampling temperature",
+    ),
+    (
+        "actor_rollout_ref.rollout.enable_rollout_routing_replay",
+        lambda value: not value,
+        "false",
+        "an expert row's routes are those of the expert prompt, not of the plain one",
+    ),
+    (
         "actor_rollout_ref.rollout.multi_turn.enable",
         lambda value: not value,
         "false",
@@ -111,8 +125,6 @@ def check_config(config: Any) -> IcpoSettings:
         ConfigError: naming the first setting that is unknown, out of range, or contradicts another
             one, and what would be right.
     """
-    from omegaconf import OmegaConf
-
     if "icpo" not in config:
         raise ConfigError("icpo: expected a section; add +icpo=on to the command line")
     settings = IcpoSettings.build(OmegaConf.to_container(config.icpo, resolve=True))
@@ -136,10 +148,16 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
             f"group {settings.group!r} would sample no on-policy rollout, got {settings.n_off}"
         )
     reward_model = config.reward.reward_model
-    if settings.n_off and reward_model.enable and not reward_model.enable_resource_pool:
+    if reward_model.enable and not reward_model.enable_resource_pool:
         yield (
-            "reward.reward_model.enable_resource_pool: expected true with icpo=on (expert rollouts "
-            "are accepted by their rewards, before a batch is made), got false"
+            "reward.reward_model.enable_resource_pool: expected true with icpo=on (groups are "
+            "formed by their rewards, before a batch is made), got false"
+        )
+    updates = OmegaConf.select(config, "trainer.v1.sync.parameter_sync_step", default=1)
+    if updates != 1:
+        yield (
+            "trainer.v1.sync.parameter_sync_step: expected 1 with icpo=on (the bonus and the "
+            f"metrics go by steps of one batch), got {updates!r}"
         )
     std = settings.loss().advantage_std
     if std == "unbiased" and not config.algorithm.norm_adv_by_std_in_grpo:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from icpo.errors import DataError
 from icpo.mixing import Bonus, MixedGroup, Plan, StepMetrics, assemble, mix, step_metrics
 from icpo.objective.config import LossConfig
 from icpo.types import Problem, Rollout, RolloutGroup, Tokens
@@ -18,6 +19,8 @@ from icpo.types import Problem, Rollout, RolloutGroup, Tokens
 __all__ = ["GroupRows", "GroupRules", "Response", "Row", "form_group", "outcome_of"]
 
 _NONE: Tokens = np.empty(0, np.int64)
+
+_VERDICTS = ("equal", "not_equal", "unknown")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,20 @@ def outcome_of(details: Mapping[str, Any], reward: float) -> str:
 
     ``verdict`` is that of `icpo.verl.reward`. Other functions may tell an accuracy, as verl's own
     do; if they tell nothing, the reward alone decides.
+
+    Raises:
+        DataError: if there is a verdict of another meaning; nothing would ever be accepted by it.
     """
     if "verdict" in details:
-        return str(details["verdict"])
-    right = float(details["acc"]) > 0 if "acc" in details else True
+        verdict = details["verdict"]
+        if verdict not in _VERDICTS:
+            raise DataError(
+                f"verdict: expected one of {', '.join(_VERDICTS)} from the reward function, got "
+                f"{verdict!r}; with another meaning it needs another name"
+            )
+        return str(verdict)
+    accuracy = details.get("acc")
+    right = accuracy is None or float(accuracy) > 0
     return "equal" if right else "not_equal"
 
 

@@ -33,6 +33,18 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("verl.trainer.ppo.v1.trainer_base", "register_trainer", ("name",)),
     ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.__init__", ("self", "config")),
     ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.on_init_end", ("self",)),
+    ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.on_sample_end", ("self",)),
+    ("verl.trainer.ppo.v1.trainer_sync", "PPOTrainerSync.on_step_end", ("self",)),
+    (
+        "verl.checkpoint_engine.base",
+        "CheckpointEngineManager.abort_replicas",
+        ("self", "reject_request"),
+    ),
+    (
+        "verl.checkpoint_engine.base",
+        "CheckpointEngineManager.resume_generation_replicas",
+        ("self",),
+    ),
     ("verl.trainer.ppo.v1.trainer_base", "PPOTrainer._init_dataloader", ("self",)),
     ("verl.trainer.ppo.v1.trainer_base", "PPOTrainer._init_resource_pool_mgr", ("self",)),
     ("verl.trainer.ppo.v1.trainer_base", "PPOTrainer._next_train_batch", ("self", "num_prompts")),
@@ -75,6 +87,11 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("self", "args", "kwargs"),
     ),
     ("verl.trainer.ppo.v1.agent_loop_tq", "AgentLoopWorkerTQ.__init__", ("self", "args", "kwargs")),
+    (
+        "verl.trainer.ppo.v1.agent_loop_tq",
+        "AgentLoopWorkerTQ.generate_sequences",
+        ("self", "batch"),
+    ),
     (
         "verl.trainer.ppo.v1.agent_loop_tq",
         "AgentLoopWorkerTQ._run_prompt",

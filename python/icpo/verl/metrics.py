@@ -10,7 +10,7 @@ import numpy as np
 from icpo.mixing.metrics import MixingMetrics, StepMetrics
 from icpo.objective.metrics import Figures, LossMetrics, RolloutMetrics, _Metrics
 
-__all__ = ["RequestMetrics", "loss_figures", "packed", "rollout_figures"]
+__all__ = ["RequestMetrics", "loss_figures", "none_came_back", "packed", "rollout_figures"]
 
 
 class RequestMetrics(_Metrics):
@@ -66,6 +66,19 @@ def rollout_figures(groups: Iterable[list[list[float]]]) -> dict[str, float]:
     for kind, total in zip(_KINDS, totals, strict=True):
         figures |= {f"icpo/{name}": value for name, value in kind(total).as_dict().items()}
     return figures
+
+
+#: Ways in which expert requests come to nothing.
+_CAME_TO_NOTHING = ("failed", "timed_out", "empty", "prompts_bare")
+
+
+def none_came_back(figures: Mapping[str, float]) -> str | None:
+    """Why a step got no expert rollout at all, if it should have; figures as `rollout_figures`."""
+    lost = {name: int(figures[f"icpo/expert/{name}"]) for name in _CAME_TO_NOTHING}
+    if figures["icpo/expert/rollouts"] or not any(lost.values()):
+        return None
+    counts = ", ".join(f"{name} {count}" for name, count in lost.items() if count)
+    return f"no expert request gave a rollout ({counts})"
 
 
 def loss_figures(metrics: LossMetrics) -> dict[str, float]:

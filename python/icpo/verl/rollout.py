@@ -24,7 +24,7 @@ from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from icpo.demos import DemoPool
 from icpo.errors import DataError
 from icpo.mixing.rules import TARGETS
-from icpo.types import Demo, Problem
+from icpo.types import Demo, Problem, Tokens
 from icpo.verl.demos import load_demonstrations
 from icpo.verl.expert import AGENT, EXPERT_PROMPT, asked, expert_prompts, problem_of
 from icpo.verl.group import GroupRules, Response, form_group
@@ -84,6 +84,17 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
                 self.settings.max_prompt_tokens or rollout.prompt_length,
             )
 
+    async def generate_sequences(self, batch: Any) -> None:
+        """As in verl. An error here stops the run; in the tasks it begins, it costs a prompt."""
+        if self.pool is not None and DRAWN_FIELD in batch:
+            found = batch.get(DRAWN_FIELD)[0].data["pool"]
+            if found != self.pool.fingerprint:
+                raise DataError(
+                    "icpo.demonstrations.source: expected the same demonstrations on every node, "
+                    f"got others on {ray.util.get_node_ip_address()}"
+                )
+        await super().generate_sequences(batch)
+
     async def _run_prompt(
         self,
         prompt: dict[str, Any],
@@ -119,8 +130,8 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         rng = np.random.default_rng(drawn["seed"])
         seeds = rng.integers(2**63, size=plan.policy_rollouts + plan.n_off).tolist()
 
-        def ask(session: int, row: dict[str, Any]) -> Any:
-            params = dict(sampling_params)
+        def ask(session: int, row: dict[str, Any], **more: Any) -> Any:
+            params = {**sampling_params, **more}
             if self.settings.seed_requests:
                 params["seed"] = seeds[session]
             return self._run_agent_loop(
@@ -138,7 +149,7 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         def ask_experts() -> list[asyncio.Task[Response | None]]:
             return [
                 asyncio.ensure_future(
-                    self._ask_expert(ask, plan.policy_rollouts + turn, prompt, ids, drawn, counts)
+                    self._ask_expert(ask, plan.policy_rollouts + turn, prompt, ids, counts)
                 )
                 for turn, ids in enumerate(drawn["demos"])
             ]
@@ -165,11 +176,10 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         session: int,
         prompt: dict[str, Any],
         ids: Sequence[str],
-        drawn: dict[str, Any],
         counts: Counter[str],
     ) -> Response | None:
         """An expert rollout; None: there is none, which costs nothing else."""
-        demos = self._demos(ids, drawn["pool"])
+        demos = [self.demos[id] for id in ids]
         try:
             messages = prompt["raw_prompt"]
             made = self.prompts(messages).expert(asked(messages, self._problem(prompt)), demos)
@@ -179,7 +189,9 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
                 return None
             counts["requests"] += 1
             row = {**prompt, "agent_name": AGENT, EXPERT_PROMPT: made.tokens.tolist()}
-            outputs = await asyncio.wait_for(ask(session, row), self.settings.expert_timeout)
+            outputs = await asyncio.wait_for(
+                ask(session, row, **self._length(made.tokens)), self.settings.expert_timeout
+            )
             if len(outputs) != 1:
                 raise DataError(f"expected one output of an expert request, got {len(outputs)}")
         except asyncio.TimeoutError:
@@ -214,7 +226,8 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
     ) -> None:
         """Forms the group, and puts its rows into the transfer queue."""
         step = int(prompt["global_steps"])
-        group = form_group(self._problem(prompt), policy, expert, self.rules, step, rng)
+        problem = Problem(id=prompt["uid"], question="", answer="")  # is what errors name
+        group = form_group(problem, policy, expert, self.rules, step, rng)
         # x, token by token as the rollout engine got it.
         plain = list(policy[0].final.prompt_ids)
         fields = {key: value for key, value in prompt.items() if key != "agent_name"}
@@ -274,13 +287,15 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
             prompt["raw_prompt"], prompt.get("extra_info"), settings.question, settings.subject
         )
 
-    def _demos(self, ids: Sequence[str], fingerprint: str) -> list[Demo]:
-        if self.pool is None or self.pool.fingerprint != fingerprint:
-            raise DataError(
-                "icpo.demonstrations.source: expected the same demonstrations on every node, got "
-                "others on this one"
-            )
-        return [self.demos[id] for id in ids]
+    def _length(self, expert_prompt: Tokens) -> dict[str, int]:
+        """The response length, if verl's servers have to be told.
+
+        They take from it what a prompt has beyond ``rollout.prompt_length``.
+        """
+        rollout = self.config.actor_rollout_ref.rollout
+        if len(expert_prompt) <= rollout.prompt_length:
+            return {}
+        return {"max_tokens": int(rollout.response_length)}
 
 
 IcpoWorker = ray.remote(_IcpoWorker)

@@ -26,11 +26,14 @@ from icpo.verl.dump import DumpRow, dump_columns, dump_rows
 from icpo.verl.expert import problem_of
 from icpo.verl.hooks import check_hooks, plain_class
 from icpo.verl.loss import IcpoLoss, take_loss_figures
-from icpo.verl.metrics import rollout_figures
+from icpo.verl.metrics import none_came_back, rollout_figures
 from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
 from icpo.verl.settings import clips_of
 
 __all__ = ["IcpoTrainer"]
+
+#: In the place of a prompt for which nothing is drawn.
+_UNASKED = Problem(id="", question="", answer="")
 
 
 @register_trainer(TRAINER)
@@ -131,6 +134,26 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     ##### A step
 
+    @property
+    def _gives_up(self) -> bool:
+        """Whether engines may still be at work on expert requests when they are put to sleep."""
+        engines_sleep = self.config.actor_rollout_ref.rollout.free_cache_engine
+        return bool(
+            engines_sleep and self.settings.n_off and self.settings.expert_timeout is not None
+        )
+
+    def on_sample_end(self) -> None:
+        """As in verl. vLLM dies if its memory is taken while it works on a request."""
+        if self._gives_up:
+            self.checkpoint_manager.abort_replicas()
+        super().on_sample_end()
+
+    def on_step_end(self) -> None:
+        """As in verl; engines that were told to abort wait to be told to go on."""
+        super().on_step_end()
+        if self._gives_up:
+            self.checkpoint_manager.resume_generation_replicas()
+
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         """The next prompts, and what is drawn for each."""
         batch = super()._next_train_batch(num_prompts)
@@ -138,7 +161,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         messages = _items(batch, "raw_prompt")
         extras = _items(batch, "extra_info") if "extra_info" in batch else [None] * len(messages)
         problems = [
-            self._problem(said, extra) for said, extra in zip(messages, extras, strict=True)
+            self._problem(said, extra) if self.settings.n_off else _UNASKED
+            for said, extra in zip(messages, extras, strict=True)
         ]
         drawn = [NonTensorData(told) for told in self.draws.draw(problems)]
         batch[DRAWN_FIELD] = NonTensorStack.from_list(drawn)
@@ -218,7 +242,10 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
     ) -> None:
         super()._compute_metrics(batch, metrics, timing_raw, global_steps, epoch)
         records = self._records(batch)
-        metrics.update(rollout_figures(record["sums"] for record in records.values()))
+        figures = rollout_figures(record["sums"] for record in records.values())
+        metrics.update(figures)
+        if reason := none_came_back(figures):
+            print(f"icpo: warning: step {global_steps} was one of GRPO: {reason}", flush=True)
         # A prompt to which nobody has answered leaves no record, and is in no other count.
         metrics["icpo/prompts/lost"] = float(self.config.data.train_batch_size - len(records))
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import verl_fakes as fakes
 
+from icpo.errors import DataError
 from icpo.mixing import GROUPS, TARGETS, Bonus, Plan
 from icpo.objective.config import LossConfig
 from icpo.ops import reference
@@ -141,10 +142,18 @@ def test_choice_is_the_generators():
         ({"acc": False, "verdict": "equal"}, 1.0, "equal"),
         ({"acc": 1.0, "verdict": "unknown"}, 1.0, "unknown"),
         ({"verdict": "not_equal"}, 1.0, "not_equal"),
+        ({"acc": None}, 1.0, "equal"),  # which tells nothing
     ],
 )
 def test_outcome(details, reward, outcome):
     assert outcome_of(details, reward) == outcome
+
+
+@pytest.mark.parametrize("verdict", ["correct", True, 1.0, None])
+def test_verdict_of_another_meaning_is_refused(verdict):
+    """Nothing would ever be accepted, and the run would be one of GRPO."""
+    with pytest.raises(DataError, match=r"^verdict: expected one of equal, not_equal, unknown"):
+        outcome_of({"acc": 1.0, "verdict": verdict}, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -487,14 +487,30 @@ def test_message_that_is_no_text_costs_its_expert_rollouts_only(folder, monkeypa
     assert run.counts() == {"failed": 1, "policy_requests": 4}
 
 
-def test_other_demonstrations_on_a_node_are_an_error(folder, monkeypatch, tokenizer, caplog):
+@pytest.mark.parametrize("over", [0, 1])
+def test_prompts_beyond_verls_limit_do_not_shorten_responses(folder, monkeypatch, tokenizer, over):
+    """verl's servers take from a response what a prompt has more than `prompt_length`."""
     run = Run(folder, monkeypatch)
+    run.go(by_kind(tokenizer, policy=[WRONG], expert=[WRONG]), run.prompts(tokenizer))
+    [length] = {len(one.prompt_ids) for one in run.server.asked if is_expert(tokenizer, one)}
+    room = [f"actor_rollout_ref.rollout.prompt_length={length - over}"]
+    room += ["icpo.max_prompt_tokens=500", "actor_rollout_ref.rollout.max_model_len=508"]
+    run = Run(folder, monkeypatch, *room)
+    run.go(by_kind(tokenizer, policy=[WRONG], expert=[WRONG]), run.prompts(tokenizer))
+    for asked in run.server.asked:
+        told = {"max_tokens": 8} if over and is_expert(tokenizer, asked) else {}
+        assert asked.sampling_params == {**SAMPLING, **told}
+
+
+@pytest.mark.parametrize("question", [{"question": "2?"}, {}])
+def test_without_experts_a_message_may_be_anything(folder, monkeypatch, tokenizer, question):
+    run = Run(folder, monkeypatch, "icpo.n_off=0")
     [row] = run.prompts(tokenizer)
-    row[DRAWN_FIELD] = {**row[DRAWN_FIELD], "pool": "another"}
+    row["raw_prompt"] = [{"role": "user", "content": [{"type": "text", "text": "2?"}]}]
+    row["extra_info"] = {"index": 0, **question}
     run.go(by_kind(tokenizer, policy=[WRONG], expert=[RIGHT]), [row])
-    assert run.queue.status("uid-0") == "failure"
-    assert run.queue.rows("uid-0") == []
-    assert "icpo.demonstrations.source: expected the same demonstrations" in caplog.text
+    assert run.queue.status("uid-0") == "finished"
+    assert len(run.queue.rows("uid-0")) == 4
 
 
 ##### Faults of on-policy requests
@@ -536,7 +552,7 @@ def test_a_prompt_that_fails_leaves_the_others_alone(folder, monkeypatch, tokeni
     form = rollout.form_group
 
     def fails_once(problem, *arguments):
-        if problem.id == "1":
+        if problem.id == "uid-1":
             raise Refused("a group")
         return form(problem, *arguments)
 

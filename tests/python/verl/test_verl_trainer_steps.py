@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import torch
 import verl_fakes as fakes
+from tensordict import NonTensorData, NonTensorStack
 
 from icpo.errors import CheckpointError, ConfigError, DataError, IcpoError
 from icpo.objective.metrics import LossMetrics
@@ -227,6 +228,61 @@ def test_batches_carry_what_is_drawn(folder, monkeypatch):
             assert f"d{problem.id}" not in shown  # which asks the same
 
 
+def test_other_demonstrations_on_a_node_stop_the_run(folder, monkeypatch, tmp_path):
+    """Else all prompts of that node would be missing, step by step."""
+    training = Training(folder, monkeypatch)
+    training.config.icpo.demonstrations.source = str(fakes.write_demos(tmp_path / "demos.jsonl", 9))
+    with pytest.raises(DataError, match=r"demonstrations\.source: expected the same .* every node"):
+        training.sample(answers(training.trainer.tokenizer))
+
+
+def test_without_experts_a_message_may_be_anything(folder, monkeypatch):
+    none = ["icpo.n_off=0", "icpo.demonstrations.source=null"]
+    trainer = Training(folder, monkeypatch, *none).trainer
+    fetch = trainer._fetch_one_gen_batch
+
+    def fetched():
+        batch = fetch()
+        image = [{"role": "user", "content": [{"type": "image"}]}]
+        batch["raw_prompt"] = NonTensorStack.from_list([NonTensorData(image) for _ in range(3)])
+        batch["extra_info"] = NonTensorStack.from_list([NonTensorData({}) for _ in range(3)])
+        return batch
+
+    monkeypatch.setattr(trainer, "_fetch_one_gen_batch", fetched)
+    assert [told["demos"] for told in trainer._next_train_batch()[DRAWN_FIELD]] == [[]] * 3
+
+
+##### Between sampling and update
+
+
+@pytest.mark.parametrize(
+    ("overrides", "calls"),
+    [
+        ([], ["sleep", "update"]),
+        (["icpo.expert_timeout=9"], ["abort", "sleep", "update", "resume"]),
+        (["icpo.expert_timeout=9", "icpo.n_off=0"], ["sleep", "update"]),
+        (
+            ["icpo.expert_timeout=9", "actor_rollout_ref.rollout.free_cache_engine=false"],
+            ["sleep", "update"],
+        ),
+    ],
+)
+def test_engines_do_not_sleep_over_requests_given_up(folder, monkeypatch, overrides, calls):
+    trainer = Training(folder, monkeypatch, *overrides).trainer
+    del trainer.on_sample_end  # which the fake has none of
+    called = []
+    trainer.checkpoint_manager = SimpleNamespace(
+        abort_replicas=lambda: called.append("abort"),
+        sleep_replicas=lambda: called.append("sleep"),
+        update_weights=lambda step: called.append("update"),
+        resume_generation_replicas=lambda: called.append("resume"),
+    )
+    trainer.curr_step_profile, trainer.timing_raw = False, {}
+    trainer.on_sample_end()
+    trainer.on_step_end()
+    assert called == calls
+
+
 @pytest.mark.parametrize("name", ["__rollout_n__", "__do_sample__"])
 def test_rows_that_choose_for_themselves_are_refused(folder, monkeypatch, name):
     training = Training(folder, monkeypatch)
@@ -420,6 +476,22 @@ def test_figures_of_rollouts(folder, monkeypatch, group):
     assert metrics["critic/score/mean"] == pytest.approx(np.mean(scores))
     assert metrics["icpo/expert/requests"] == PROMPTS
     assert metrics["icpo/policy/requests"] == PROMPTS * (N if group == "replace" else N - 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], ""),
+        (["icpo.max_prompt_tokens=8"], "(failed 3)"),
+        (["icpo.n_off=0", "icpo.demonstrations.source=null"], ""),
+    ],
+)
+def test_a_step_without_any_expert_rollout_is_told(folder, monkeypatch, capsys, overrides, said):
+    """A reason that holds for every prompt makes a run one of GRPO."""
+    training, batch, metrics = stepped(folder, monkeypatch, *overrides)
+    training.trainer._compute_metrics(batch, metrics, TIMES, global_steps=1, epoch=0)
+    told = f"icpo: warning: step 1 was one of GRPO: no expert request gave a rollout {said}"
+    assert (told in capsys.readouterr().out) is bool(said)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

@@ -145,14 +145,15 @@ class CpuServer:
         self._seeds.restart()
 
     async def abort_all_requests(self, reject_request: bool = False) -> None:
-        """Refuses: verl asks for it in its asynchronous trainers.
+        """Refuses: verl asks for it in its asynchronous trainers, icpo with a time-out.
 
         Raises:
             ConfigError: always.
         """
         raise ConfigError(
-            "trainer.v1.trainer_mode: torch_cpu expects sync or icpo_sync, as it can not interrupt "
-            "a request; got one that does"
+            "trainer.v1.trainer_mode: torch_cpu expects sync or icpo_sync, and with "
+            "icpo.expert_timeout actor_rollout_ref.rollout.free_cache_engine=False, as it can not "
+            "interrupt a request; got one that does"
         )
 
     async def sleep(self) -> None:
