@@ -87,7 +87,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         super()._init_dataloader()
         # A data set of another class than verl's is looked at row by row, as training goes on.
         table = getattr(self.train_dataset, "dataframe", None)
-        if self.draws.sampler is not None and table is not None:
+        if self.draws.sampler is not None and hasattr(table, "column_names"):
             extras = table["extra_info"] if "extra_info" in table.column_names else None
             messages = table[self.config.data.prompt_key]
             self.draws.sampler.check(

@@ -252,6 +252,18 @@ def test_without_experts_a_message_may_be_anything(folder, monkeypatch):
     assert [told["demos"] for told in trainer._next_train_batch()[DRAWN_FIELD]] == [[]] * 3
 
 
+def test_tables_of_other_data_sets_are_not_looked_at(folder, monkeypatch):
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+    trainer = Training(folder, monkeypatch).trainer
+
+    def init(self):
+        self.train_dataset = SimpleNamespace(dataframe=[{"prompt": "of some other kind"}])
+
+    monkeypatch.setattr(PPOTrainer, "_init_dataloader", init)
+    trainer._init_dataloader()
+
+
 ##### Between sampling and update
 
 
@@ -460,9 +472,13 @@ def test_figures_that_expert_rows_falsify_are_left_out(folder, monkeypatch):
     assert not [name for name in metrics if "probs_diff" in name or "pearson" in name]
 
 
-@pytest.mark.parametrize("group", ["replace", "reserve"])
-def test_figures_of_rollouts(folder, monkeypatch, group):
-    training, batch, metrics = stepped(folder, monkeypatch, f"icpo.group={group}")
+@pytest.mark.parametrize(
+    ("group", "expert", "padded"),
+    [("replace", RIGHT, 0), ("reserve", RIGHT, 0), ("reserve", WRONG, PROMPTS)],
+)
+def test_figures_of_rollouts(folder, monkeypatch, group, expert, padded):
+    training, batch, metrics = stepped(folder, monkeypatch, f"icpo.group={group}", expert=(expert,))
+    assert sum(tag.get("is_padding", False) for tag in batch.tags) == padded
     training.trainer._compute_metrics(batch, metrics, TIMES, global_steps=1, epoch=0)
     groups = by_group(training, batch)
     rows = [row for rows in groups for row in rows]
