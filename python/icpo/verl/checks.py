@@ -168,11 +168,12 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
     limit, room = settings.max_prompt_tokens, rollout.prompt_length
     if rollout.get("max_model_len") is not None:
         room = rollout.max_model_len - rollout.response_length
-    if limit is not None and limit > room:
+    if settings.n_off and (limit or rollout.prompt_length) > room:
+        got = f"null, that is rollout.prompt_length = {rollout.prompt_length}"
         yield (
             f"icpo.max_prompt_tokens: expected at most {room}, which is what the rollout engine "
             f"has room for (rollout.max_model_len - rollout.response_length, or "
-            f"rollout.prompt_length), got {limit}"
+            f"rollout.prompt_length), got {got if limit is None else limit}"
         )
 
 

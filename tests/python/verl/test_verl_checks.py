@@ -185,6 +185,16 @@ def test_room_is_that_of_the_engine():
         )
 
 
+def test_room_of_the_engine_binds_the_default_too():
+    """Responses to expert prompts, and to these alone, would be cut off."""
+    lengths = {"prompt_length": 512, "response_length": 1024, "max_model_len": 1280}
+    room = [f"actor_rollout_ref.rollout.{name}={value}" for name, value in lengths.items()]
+    with pytest.raises(ConfigError, match=r"max_prompt_tokens: expected at most 256, .* = 512$"):
+        check_config(compose(*room))
+    check_config(compose(*room, "icpo.max_prompt_tokens=256"))
+    check_config(compose(*room, "icpo.n_off=0"))
+
+
 def test_without_the_flag_it_says_how():
     with pytest.raises(ConfigError, match=r"\+icpo=on"):
         check_config(fakes.compose_config())
