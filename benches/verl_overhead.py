@@ -335,7 +335,7 @@ def make_worker(loop: Any, worker_class: Any, config: Any, length: int) -> Any:
 
 def expert_prompt(worker: Any, row: dict[str, Any]) -> Any:
     """The expert prompt of a row, as the worker makes it."""
-    demos = worker._demos(row[DRAWN_FIELD]["demos"][0], row[DRAWN_FIELD]["pool"])
+    demos = [worker.demos[id] for id in row[DRAWN_FIELD]["demos"][0]]
     messages = row["raw_prompt"]
     return worker.prompts(messages).expert(asked(messages, worker._problem(row)), demos)
 

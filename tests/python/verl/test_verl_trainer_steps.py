@@ -360,6 +360,25 @@ def test_order_is_that_of_the_prompts(folder, monkeypatch, ranks, group):
     assert len(found[0]) == N * PROMPTS
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("mini_batch", [1, 2, PROMPTS])
+def test_padding_is_spread_over_the_updates(folder, monkeypatch, ranks, mini_batch):
+    """Else the rows of the last update would weigh more than those of the others."""
+    size = f"actor_rollout_ref.actor.ppo_mini_batch_size={mini_batch}"
+    overrides = ["icpo.group=reserve", "icpo.n_off=2", SEEDED, size]
+    training = Training(folder, monkeypatch, *overrides, ranks=ranks)
+    batch = training.sample(answers(training.trainer.tokenizer, expert=(WRONG,)))
+    rows, keys = len(batch), set(batch.keys)
+    batch = training.trainer._balance_batch(batch, metrics={})
+    assert keys < set(batch.keys)
+    assert len(set(batch.keys)) == len(batch) == -(-rows // (mini_batch * N)) * mini_batch * N
+    # As verl's workers cut their shares.
+    padding = np.array([tag.get("is_padding", False) for tag in batch.tags])
+    each = padding.reshape(ranks, -1, mini_batch * N // ranks).sum((0, 2))
+    assert each.sum() == len(batch) - rows
+    assert np.ptp(each) <= ranks
+
+
 def test_a_batch_of_nothing_is_an_error(folder, monkeypatch):
     training = Training(folder, monkeypatch)
 
