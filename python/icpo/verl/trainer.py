@@ -27,6 +27,7 @@ from icpo.verl.expert import problem_of
 from icpo.verl.hooks import check_hooks, plain_class
 from icpo.verl.loss import IcpoLoss, take_loss_figures
 from icpo.verl.metrics import none_came_back, rollout_figures
+from icpo.verl.padding import spread
 from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
 from icpo.verl.settings import clips_of
 
@@ -86,7 +87,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         # A data set of another class than verl's is looked at row by row, as training goes on.
-        table = getattr(self.train_dataset, "dataframe", None)
+        table: Any = getattr(self.train_dataset, "dataframe", None)
         if self.draws.sampler is not None and hasattr(table, "column_names"):
             extras = table["extra_info"] if "extra_info" in table.column_names else None
             messages = table[self.config.data.prompt_key]
@@ -187,7 +188,10 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         return problem_of(messages, extra, settings.question, settings.subject)
 
     def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """In the order of the prompts, not in that in which they were finished: runs repeat."""
+        """In the order of the prompts, not in that in which they were finished: runs repeat.
+
+        verl fills the batch up; see `spread`.
+        """
         if len(batch) == 0:
             raise DataError(
                 f"step {self.global_steps}: every prompt of the batch failed; the log of the agent "
@@ -199,7 +203,18 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             return *self._places[uid], int(session), int(index)
 
         batch.reorder(sorted(range(len(batch)), key=place))
-        return super()._balance_batch(batch, *args, **kwargs)
+        batch = super()._balance_batch(batch, *args, **kwargs)
+        padding = [tag.get("is_padding", False) for tag in batch.tags]
+        updates = len(batch) // self._rows_of_update
+        if any(padding) and updates > 1:
+            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
+            batch.reorder(spread(padding, ranks, updates))
+        return batch
+
+    @property
+    def _rows_of_update(self) -> int:
+        actor_rollout = self.config.actor_rollout_ref
+        return int(actor_rollout.actor.ppo_mini_batch_size * actor_rollout.rollout.n)
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """As in verl, without figures that expert rows falsify; `_update_actor` has others."""
@@ -232,9 +247,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """The update, and the figures of both sides of the loss."""
         batch = super()._update_actor(batch, metrics)
-        actor = self.config.actor_rollout_ref.actor
-        rows = actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
-        metrics.update(take_loss_figures(metrics, len(batch) // rows * actor.ppo_epochs))
+        epochs = self.config.actor_rollout_ref.actor.ppo_epochs
+        metrics.update(take_loss_figures(metrics, len(batch) // self._rows_of_update * epochs))
         return batch
 
     def _compute_metrics(
