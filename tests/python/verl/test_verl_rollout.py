@@ -233,6 +233,10 @@ def test_fields_of_the_data_stay(folder, monkeypatch, tokenizer):
             assert one[name] == row[name]
 
 
+#: First tokens of four responses, one of which is right.
+FIRST = [RIGHT, WRONG, 54, 55]
+
+
 def plain_run(run, tokenizer, rows):
     """The same prompts through verl's own worker."""
     from verl.trainer.ppo.v1 import AgentLoopWorkerTQ
@@ -246,21 +250,25 @@ def plain_run(run, tokenizer, rows):
         other = Run.__new__(Run)
         other.config, other.queue, other.settings = run.config, queue, run.settings
         bare = [{k: v for k, v in row.items() if k != DRAWN_FIELD} for row in rows]
-        other.go(by_kind(tokenizer, policy=[WRONG, RIGHT], expert=[]), bare)
+        other.go(by_kind(tokenizer, policy=FIRST, expert=[]), bare)
     return queue.rows(rows[0]["uid"])
 
 
 def test_without_experts_it_is_verls_own(folder, monkeypatch, tokenizer):
     run = Run(folder, monkeypatch, "icpo.n_off=0", "icpo.demonstrations.source=null")
     rows = run.prompts(tokenizer)
-    run.go(by_kind(tokenizer, policy=[WRONG, RIGHT], expert=[]), rows)
-    ours, theirs = run.queue.rows("uid-0"), plain_run(run, tokenizer, rows)
-    assert len(ours) == len(theirs) == 4
+    run.go(by_kind(tokenizer, policy=FIRST, expert=[]), rows)
+    ours, theirs = (
+        sorted(found, key=lambda row: int(row["responses"][0]))  # answered in any order
+        for found in (run.queue.rows("uid-0"), plain_run(run, tokenizer, rows))
+    )
+    assert [int(row["responses"][0]) for row in ours] == FIRST
+    assert len(theirs) == 4
     for one, other in zip(ours, theirs, strict=True):
         for name, value in other.items():
             if isinstance(value, torch.Tensor):
                 assert torch.equal(one[name], value), name
-            elif name != "metrics":  # times
+            elif name not in ("metrics", "session_id"):  # times, and that order
                 assert one[name] == value, name
     assert run.counts() == {"policy_requests": 4}
     tags = [tag for key, tag in run.queue.log if key.startswith("uid-0_")]
