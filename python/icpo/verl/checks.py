@@ -103,6 +103,12 @@ _REQUIRED: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "expert prompts are of one turn",
     ),
     (
+        "actor_rollout_ref.rollout.agent.agent_loop_config_path",
+        lambda value: value is None,
+        "null",
+        "on-policy prompts would be made by another agent loop than expert prompts",
+    ),
+    (
         "actor_rollout_ref.rollout.agent.default_agent_loop",
         lambda value: value == "single_turn_agent",
         "'single_turn_agent'",
@@ -159,7 +165,17 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
             "trainer.v1.sync.parameter_sync_step: expected 1 with icpo=on (the bonus and the "
             f"metrics go by steps of one batch), got {updates!r}"
         )
-    std = settings.loss().advantage_std
+    loss = settings.loss()
+    if settings.n_off and loss.off_ratio != "policy":
+        for key, whole in (("top_p", rollout.top_p >= 1), ("top_k", rollout.top_k <= 0)):
+            if not whole:
+                yield (
+                    f"actor_rollout_ref.rollout.{key}: expected to sample from the whole "
+                    f"vocabulary with icpo.off_ratio={loss.off_ratio} (the rollout engine's "
+                    "log-probabilities are otherwise those of what was left, and r̂ would be too "
+                    f"small), got {rollout[key]}"
+                )
+    std = loss.advantage_std
     if std == "unbiased" and not config.algorithm.norm_adv_by_std_in_grpo:
         yield (
             "algorithm.norm_adv_by_std_in_grpo: expected true, because icpo.advantages.std is "

@@ -61,7 +61,12 @@ def problem_of(
 
 
 def expert_prompts(
-    template: Template, tokenizer: Any, model_type: str | None, chat: Mapping[str, Any], limit: int
+    template: Template,
+    tokenizer: Any,
+    model_type: str | None,
+    chat: Mapping[str, Any],
+    limit: int,
+    processor: Any = None,
 ) -> Callable[[Messages], PromptBuilder]:
     """What makes expert prompts to a row's messages.
 
@@ -74,9 +79,13 @@ def expert_prompts(
         model_type: of the policy, as transformers names it; decides on details of chats.
         chat: further arguments of the chat template, ``data.apply_chat_template_kwargs``.
         limit: tokens of a prompt, at most.
+        processor: of a model that takes images, too; it has chats of its own.
     """
     chats = create_continuous_token_builder(
-        tokenizer, hf_model_type=model_type, chat_template_kwargs=dict(chat)
+        tokenizer,
+        hf_model_type=model_type,
+        chat_template_kwargs=dict(chat),
+        processor=processor,
     )
     encode_text = tokenizer_encoder(tokenizer)
 

@@ -21,7 +21,7 @@ import torch
 import transfer_queue as tq
 from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
-from icpo.demos import DemoPool
+from icpo.demos import DemoPool, ExpertPrompt
 from icpo.errors import DataError
 from icpo.mixing.rules import TARGETS
 from icpo.types import Demo, Problem, Tokens
@@ -82,6 +82,7 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
                 self.hf_model_type,
                 self.config.data.get("apply_chat_template_kwargs") or {},
                 self.settings.max_prompt_tokens or rollout.prompt_length,
+                self.processor,
             )
 
     async def generate_sequences(self, batch: Any) -> None:
@@ -163,8 +164,14 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         expert = [found for found in await asyncio.gather(*expert_tasks) if found is not None]
 
         errors = [error for error in settled if isinstance(error, BaseException)]
-        for error in errors:
-            logger.error("icpo: an on-policy request of %s failed: %r", prompt["uid"], error)
+        if errors:  # one line a prompt: what breaks all of them would fill a disk
+            logger.error(
+                "icpo: %d of %d on-policy requests of %s failed, the first with %r",
+                len(errors),
+                len(settled),
+                prompt["uid"],
+                errors[0],
+            )
         counts["policy_requests"], counts["policy_failed"] = len(settled), len(errors)
         if policy:
             await self._store(prompt, policy, expert, rng, counts)
@@ -181,8 +188,10 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         """An expert rollout; None: there is none, which costs nothing else."""
         demos = [self.demos[id] for id in ids]
         try:
-            messages = prompt["raw_prompt"]
-            made = self.prompts(messages).expert(asked(messages, self._problem(prompt)), demos)
+            # In a thread, as verl makes its prompts: a long one takes milliseconds.
+            made = await asyncio.get_running_loop().run_in_executor(
+                None, self._expert_prompt, prompt, demos
+            )
             counts["demos_dropped"] += made.dropped
             if not made.demos:
                 counts["bare"] += 1
@@ -204,6 +213,10 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         else:
             return Response(outputs, tuple(demo.id for demo in made.demos))
         return None
+
+    def _expert_prompt(self, prompt: dict[str, Any], demos: Sequence[Demo]) -> ExpertPrompt:
+        messages = prompt["raw_prompt"]
+        return self.prompts(messages).expert(asked(messages, self._problem(prompt)), demos)
 
     async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
         """Scores a response; those of a group are handed back, all others go on as in verl."""
@@ -262,17 +275,18 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
     ) -> dict[str, Any]:
         """What a dump says of a response. Texts are left to the trainer, which has the time."""
         described: dict[str, Any] = {
+            # First: whatever it is called, it hides nothing of what follows.
+            **{
+                key: value
+                for key, value in response.details.items()
+                if isinstance(value, (str, int, float, bool))
+            },
             "expert": bool(response.demos),
             "accepted": accepted,
             "trained": trained,
             "demos": list(response.demos),
             "reward": response.reward,
             "bonus": bonus,
-            **{
-                key: value
-                for key, value in response.details.items()
-                if isinstance(value, (str, int, float, bool))
-            },
         }
         if self.dump:
             if response.demos:

@@ -64,6 +64,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         self.draws = Draws(sampler, self.settings.n_off, self.settings.seed)
         self._places: dict[str, tuple[int, int]] = {}
         self._dispatched = 0
+        #: Prompts of the last step, whose places nobody asks for any more in the next.
+        self._trained: set[str] = set()
         self._announce(version, demonstrations)
 
     def _announce(self, version: str, demonstrations: str) -> None:
@@ -203,6 +205,9 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             return *self._places[uid], int(session), int(index)
 
         batch.reorder(sorted(range(len(batch)), key=place))
+        for uid in self._trained:
+            self._places.pop(uid, None)
+        self._trained = {key.rsplit("_", 2)[0] for key in batch.keys}
         batch = super()._balance_batch(batch, *args, **kwargs)
         padding = [tag.get("is_padding", False) for tag in batch.tags]
         updates = len(batch) // self._rows_of_update
@@ -226,9 +231,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """verl's GRPO; in its place, if the settings ask for it, what the workers have found."""
-        batch = super()._compute_advantage(batch, metrics)
         if not self.settings.own_advantages:
-            return batch
+            return super()._compute_advantage(batch, metrics)
         found = _fetch(batch, [ADVANTAGE_FIELD, "response_mask"])
         mask = found["response_mask"]
         each = [

@@ -39,6 +39,7 @@ WRONG = {
     "actor_rollout_ref.rollout.logprobs_mode": "raw_logprobs",
     "actor_rollout_ref.rollout.enable_rollout_routing_replay": True,
     "actor_rollout_ref.rollout.multi_turn.enable": True,
+    "actor_rollout_ref.rollout.agent.agent_loop_config_path": "loops.yaml",
     "actor_rollout_ref.rollout.agent.default_agent_loop": "tool_agent",
     "distillation.enabled": True,
     "skip.rollout_tq.enable": True,
@@ -61,6 +62,10 @@ CONTRADICTIONS = {
     "several batches a step": (
         ["+trainer.v1.sync.parameter_sync_step=2"],
         "trainer.v1.sync.parameter_sync_step: expected 1",
+    ),
+    "probabilities of a part of the vocabulary": (
+        ["actor_rollout_ref.rollout.top_p=0.9"],
+        "actor_rollout_ref.rollout.top_p: expected to sample from the whole vocabulary",
     ),
     "divisor on one side only": (
         ["algorithm.norm_adv_by_std_in_grpo=false"],
@@ -116,6 +121,16 @@ def test_contradiction(case):
     with pytest.raises(ConfigError) as raised:
         check_config(compose(*overrides))
     assert str(raised.value).startswith(begin)
+
+
+def test_top_k_leaves_a_part_of_the_vocabulary_too():
+    with pytest.raises(ConfigError, match=r"^actor_rollout_ref\.rollout\.top_k: .* got 50$"):
+        check_config(compose("actor_rollout_ref.rollout.top_k=50"))
+
+
+@pytest.mark.parametrize("without", ["icpo.off_ratio=policy", "icpo.n_off=0"])
+def test_a_part_of_the_vocabulary_will_do_where_nothing_is_divided_by_it(without):
+    check_config(compose(without, "actor_rollout_ref.rollout.top_p=0.9"))
 
 
 def test_each_contradiction_has_a_case():
