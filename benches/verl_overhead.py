@@ -394,9 +394,14 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
 def driver_runs(trainer: Any, queue: Queue, keys: list[str]) -> dict[str, Callable[[Any], None]]:
     """The steps of a trainer that ICPO changes, with `PPOTrainerSync` or `IcpoTrainer`."""
     times = {"step": 1.0, "gen": 1.0, "adv": 1.0, "old_log_prob": 1.0, "update_actor": 1.0}
+
+    def order_rows(cls: Any) -> None:
+        trainer._trained = set()  # the same batch comes again, which no training has
+        cls._balance_batch(trainer, queue.batch(keys), {})
+
     return {
         "draw demonstrations": lambda cls: cls._next_train_batch(trainer),
-        "order rows": lambda cls: cls._balance_batch(trainer, queue.batch(keys), {}),
+        "order rows": order_rows,
         "old log-probs": lambda cls: cls._compute_old_log_prob(trainer, queue.batch(keys), {}),
         ADVANTAGES: lambda cls: cls._compute_advantage(trainer, queue.batch(keys), {}),
         "metrics": lambda cls: cls._compute_metrics(
