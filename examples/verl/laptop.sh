@@ -104,6 +104,7 @@ few=(
     actor_rollout_ref.actor.optim.lr=1e-3 \
     actor_rollout_ref.actor.use_kl_loss=True \
     actor_rollout_ref.actor.kl_loss_coef=0.001 \
+    hydra.run.dir="$OUT/hydra" \
     trainer.logger='[console,file]' \
     trainer.total_epochs=100 \
     trainer.total_training_steps=3 \
