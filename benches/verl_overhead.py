@@ -61,7 +61,7 @@ from verl.workers.rollout.replica import TokenOutput  # noqa: E402
 from icpo.verl.expert import asked  # noqa: E402
 from icpo.verl.group import Response, form_group  # noqa: E402
 from icpo.verl.hooks import plain_class  # noqa: E402
-from icpo.verl.rollout import DRAWN_FIELD, _IcpoWorker  # noqa: E402
+from icpo.verl.rollout import DRAWN_FIELD, _GroupWorker  # noqa: E402
 from icpo.verl.trainer import IcpoTrainer  # noqa: E402
 
 N = 8
@@ -303,10 +303,10 @@ def worker_runs(
     for name, worker_class, n, overrides in (
         (VERL, of_verl, N, []),
         ("verl, 9 requests", of_verl, N + 1, []),
-        ("icpo, 8 + 0", _IcpoWorker, N, ["icpo.n_off=0"]),
-        (MADE, _IcpoWorker, N, ["icpo.group=reserve"]),
-        (RESERVE, _IcpoWorker, N, ["icpo.group=reserve"]),
-        (REPLACE, _IcpoWorker, N, []),
+        ("icpo, 8 + 0", _GroupWorker, N, ["icpo.n_off=0"]),
+        (MADE, _GroupWorker, N, ["icpo.group=reserve"]),
+        (RESERVE, _GroupWorker, N, ["icpo.group=reserve"]),
+        (REPLACE, _GroupWorker, N, []),
     ):
         config = config_of(folder, len(rows), f"actor_rollout_ref.rollout.n={n}", *overrides)
         worker = make_worker(loop, worker_class, config, length)
@@ -315,7 +315,7 @@ def worker_runs(
 
         def run(prompt: int, worker: Any = worker) -> None:
             row = dict(rows[prompt])
-            if not isinstance(worker, _IcpoWorker):
+            if not isinstance(worker, _GroupWorker):
                 row.pop(DRAWN_FIELD)
             elif worker.settings.n_off == 0:
                 row[DRAWN_FIELD] = {**row[DRAWN_FIELD], "demos": []}
@@ -413,7 +413,7 @@ def driver_runs(trainer: Any, queue: Queue, keys: list[str]) -> dict[str, Callab
 def worker_parts(folder: Path, rows: list[dict[str, Any]], length: int) -> dict[str, Contestant]:
     """What a worker does for the group of a prompt, one by one."""
     worker = make_worker(
-        asyncio.new_event_loop(), _IcpoWorker, config_of(folder, len(rows)), length
+        asyncio.new_event_loop(), _GroupWorker, config_of(folder, len(rows)), length
     )
 
     def output() -> Any:

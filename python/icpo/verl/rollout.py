@@ -55,7 +55,7 @@ class EmptyResponse(Exception):
     """No token came back."""
 
 
-class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typed
+class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typed
     """verl's worker, with groups in place of single responses."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -312,7 +312,7 @@ class _IcpoWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not typ
         return {"max_tokens": int(rollout.response_length)}
 
 
-IcpoWorker = ray.remote(_IcpoWorker)
+GroupWorker = ray.remote(_GroupWorker)
 
 
 class IcpoAgentLoopManager(AgentLoopManagerTQ):  # type: ignore[misc]  # verl is not typed
@@ -321,4 +321,4 @@ class IcpoAgentLoopManager(AgentLoopManagerTQ):  # type: ignore[misc]  # verl is
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """verl's own sets the class of its workers, so this comes after it."""
         super().__init__(*args, **kwargs)
-        self.agent_loop_workers_class = IcpoWorker
+        self.agent_loop_workers_class = GroupWorker

@@ -211,7 +211,7 @@ def test_the_introspection_sees_what_is_there():
     [cls] = classes(trainer)
     assert {"_balance_batch", "_dump_generations", "__init__"} <= methods_used(cls)
     workers = {cls.__name__: methods_used(cls) for cls in classes(rollout)}
-    assert {"_run_prompt", "_compute_score", "_run_agent_loop"} <= workers["_IcpoWorker"]
+    assert {"_run_prompt", "_compute_score", "_run_agent_loop"} <= workers["_GroupWorker"]
     assert workers["IcpoAgentLoopManager"] == {"__init__"}
     assert "ppo_loss" in {function.__name__ for function in functions_used(loss)}
 

@@ -70,12 +70,12 @@ class Run:
 
     def go(self, answer, prompts, sampling=SAMPLING, trajectory=TRAIN) -> Run:
         """Runs the prompts together."""
-        from icpo.verl.rollout import _IcpoWorker
+        from icpo.verl.rollout import _GroupWorker
 
         async def run() -> None:
             self.rewards = fakes.Rewards(score)
             self.server = fakes.Server(answer, self.rewards)
-            worker = _IcpoWorker(self.config, self.server, None, [self.rewards])
+            worker = _GroupWorker(self.config, self.server, None, [self.rewards])
             tasks = [
                 worker._run_prompt(dict(prompt), sampling, dict(trajectory)) for prompt in prompts
             ]
@@ -246,7 +246,7 @@ def plain_run(run, tokenizer, rows):
     queue = fakes.Queue()
     with pytest.MonkeyPatch.context() as patch:
         queue.install(patch)
-        patch.setattr("icpo.verl.rollout._IcpoWorker", plain_class(AgentLoopWorkerTQ))
+        patch.setattr("icpo.verl.rollout._GroupWorker", plain_class(AgentLoopWorkerTQ))
         other = Run.__new__(Run)
         other.config, other.queue, other.settings = run.config, queue, run.settings
         bare = [{k: v for k, v in row.items() if k != DRAWN_FIELD} for row in rows]

@@ -87,12 +87,12 @@ class Training:
 
     def generate_sequences(self, prompts) -> None:
         """What verl's manager does, in this process."""
-        from icpo.verl.rollout import _IcpoWorker
+        from icpo.verl.rollout import _GroupWorker
 
         async def run() -> None:
             rewards = fakes.Rewards(score)
             self.server = fakes.Server(self.answer, rewards)
-            worker = _IcpoWorker(self.config, self.server, None, [rewards])
+            worker = _GroupWorker(self.config, self.server, None, [rewards])
             await worker.generate_sequences(prompts)
             while worker.background_tasks:
                 await asyncio.sleep(0.001)
