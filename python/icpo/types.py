@@ -28,6 +28,12 @@ class Problem:
     answer: str | tuple[str, ...]
     #: Its category, for demonstrations of the same.
     subject: str | None = None
+    #: Worked solutions by somebody else, for methods that imitate or continue them.
+    solutions: tuple[str, ...] = ()
+    #: ``easy``, ``medium`` or ``hard``, for demonstrations of the same.
+    difficulty: str | None = None
+    #: How long responses to it are, in a unit that all problems of a data set share.
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class Demo:
     question: str
     solution: str
     subject: str | None = None
+    #: ``easy``, ``medium`` or ``hard``.
+    difficulty: str | None = None
+    #: How long its solution is, in a unit that all of a pool share.
+    length: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
