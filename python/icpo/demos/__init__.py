@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from icpo.demos.difficulty import DIFFICULTIES, difficulty_of
 from icpo.demos.pool import DemoPool
 from icpo.demos.prompt import (
     OVERLONG,
@@ -19,6 +20,7 @@ from icpo.demos.sources import BAD_ROWS, DemoColumns, LoadedPool, load_pool
 
 __all__ = [
     "BAD_ROWS",
+    "DIFFICULTIES",
     "OVERLONG",
     "STRATEGIES",
     "TEMPLATES",
@@ -32,6 +34,7 @@ __all__ = [
     "Strategy",
     "Template",
     "check_pool",
+    "difficulty_of",
     "load_pool",
     "tokenizer_encoder",
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 from icpo.errors import DataError
 from icpo.types import Demo
@@ -86,13 +85,24 @@ class DemoPool(Sequence[Demo]):
         """Changes with any text, any id and the order. Tells a resumed run if it has the same."""
         digest = hashlib.sha256()
         for demo in self._demos:
-            digest.update(json.dumps(dataclasses.astuple(demo)).encode() + b"\n")
+            digest.update(json.dumps(_said(demo)).encode() + b"\n")
         return digest.hexdigest()
 
 
 def same_text(text: str) -> str:
     """The text with its white space made uniform: two questions are the same if this is."""
     return " ".join(text.split())
+
+
+def _said(demo: Demo) -> list[Any]:
+    """What a demonstration says. A field of later versions counts only where it is set.
+
+    So the fingerprint of a pool stays what it was when demonstrations get another field.
+    """
+    rest = vars(demo).copy()
+    said = [rest.pop(name) for name in ("id", "question", "solution", "subject")]
+    more = {name: value for name, value in rest.items() if value is not None}
+    return [*said, more] if more else said
 
 
 def _question(demo: Demo) -> str:

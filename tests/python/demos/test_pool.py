@@ -89,3 +89,6 @@ def test_the_fingerprint_is_the_same_in_every_process():
     # Written down once: a checkpoint of today must be recognised tomorrow.
     assert DemoPool(DEMOS).fingerprint.startswith("8e69ce0f1416e558")
     assert DemoPool(list(DEMOS)).fingerprint == DemoPool(DEMOS).fingerprint
+    # What a demonstration does not have does not count, so fields can be added to `Demo`.
+    sorted_by = dataclasses.replace(DEMOS[0], difficulty="hard", length=7)
+    assert DemoPool([sorted_by, *DEMOS[1:]]).fingerprint.startswith("1aeab37a08f13e30")
