@@ -168,8 +168,7 @@ def problems(notebook: dict[str, Any]) -> list[str]:
         name = f"cell {cell['id']}"
         if cell["execution_count"] != count:
             found.append(
-                f"{name}: expected to be executed as number {count}, "
-                f"got {cell['execution_count']}"
+                f"{name}: expected to be executed as number {count}, got {cell['execution_count']}"
             )
         for output in cell["outputs"]:
             found += [f"{name}: {problem}" for problem in _wrong_output(output)]
