@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from icpo.demos.buckets import Buckets
 from icpo.demos.difficulty import DIFFICULTIES, difficulty_of
+from icpo.demos.online import Online, solved_demo
 from icpo.demos.pool import DemoPool
 from icpo.demos.prompt import (
     OVERLONG,
@@ -24,17 +26,20 @@ __all__ = [
     "OVERLONG",
     "STRATEGIES",
     "TEMPLATES",
+    "Buckets",
     "DemoColumns",
     "DemoPool",
     "DemoSampler",
     "Encode",
     "ExpertPrompt",
     "LoadedPool",
+    "Online",
     "PromptBuilder",
     "Strategy",
     "Template",
     "check_pool",
     "difficulty_of",
     "load_pool",
+    "solved_demo",
     "tokenizer_encoder",
 ]

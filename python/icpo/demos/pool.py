@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from icpo.errors import DataError
 from icpo.types import Demo
 
 __all__ = ["DemoPool", "same_text"]
+
+Made = TypeVar("Made")
 
 
 class DemoPool(Sequence[Demo]):
@@ -38,7 +40,8 @@ class DemoPool(Sequence[Demo]):
                     f"{first[demo.id] + 1} and {place + 1} of the pool"
                 )
             first[demo.id] = place
-        self._groups: dict[Callable[[Demo], Hashable], Mapping[Hashable, tuple[Demo, ...]]] = {}
+        self._made: dict[Callable[[DemoPool], Any], Any] = {}
+        self._groups: dict[Callable[[Demo], Hashable], Mapping[Hashable, DemoPool]] = {}
 
     def __len__(self) -> int:
         """How many there are."""
@@ -60,25 +63,32 @@ class DemoPool(Sequence[Demo]):
         """Size and fingerprint."""
         return f"DemoPool({len(self)} demonstrations, fingerprint {self.fingerprint[:12]})"
 
-    def grouped(self, key: Callable[[Demo], Hashable]) -> Mapping[Hashable, tuple[Demo, ...]]:
+    def once(self, make: Callable[[DemoPool], Made]) -> Made:
+        """What a function makes of the pool. It is called once: a pool does not change."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        found: Made = self._made[make]
+        return found
+
+    def grouped(self, key: Callable[[Demo], Hashable]) -> Mapping[Hashable, DemoPool]:
         """The demonstrations by what `key` says of them, in order. Made once for each `key`."""
         groups = self._groups.get(key)
         if groups is None:
             lists: dict[Hashable, list[Demo]] = {}
             for demo in self._demos:
                 lists.setdefault(key(demo), []).append(demo)
-            groups = self._groups[key] = {name: tuple(demos) for name, demos in lists.items()}
+            groups = self._groups[key] = {name: DemoPool(demos) for name, demos in lists.items()}
         return groups
 
     @cached_property
-    def by_subject(self) -> Mapping[str, tuple[Demo, ...]]:
+    def by_subject(self) -> Mapping[Hashable, DemoPool]:
         """The demonstrations of each subject; those without one are left out."""
-        groups = self.grouped(lambda demo: demo.subject)
-        return {subject: demos for subject, demos in groups.items() if isinstance(subject, str)}
+        groups = self.grouped(_subject)
+        return {subject: demos for subject, demos in groups.items() if subject is not None}
 
     def asking(self, question: str) -> tuple[Demo, ...]:
         """The demonstrations whose question is this one, up to white space."""
-        return self.grouped(_question).get(same_text(question), ())
+        return self.once(_by_question).get(same_text(question), ())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,5 +115,14 @@ def _said(demo: Demo) -> list[Any]:
     return [*said, more] if more else said
 
 
-def _question(demo: Demo) -> str:
-    return same_text(demo.question)
+def _subject(demo: Demo) -> str | None:
+    return demo.subject
+
+
+def _by_question(pool: DemoPool) -> dict[str, tuple[Demo, ...]]:
+    # Most questions come once: a pool for each would cost more than everything else.
+    found: dict[str, tuple[Demo, ...]] = {}
+    for demo in pool:
+        question = same_text(demo.question)
+        found[question] = (*found.get(question, ()), demo)
+    return found

@@ -1,16 +1,9 @@
 """Which demonstrations a prompt shows (appendix C of the paper).
 
-A strategy is made of three small functions: which part of the pool a run uses, which part of that
-a batch uses, and how a prompt picks from what is left. Each is a function of a pool and a
-generator, so one written elsewhere needs no change here:
-
-- buckets (difficulty, length): a pick from ``pool.grouped(bucket_of_demo)`` under the problem's own
-  bucket, as `same_subject` does; fixed buckets (``hard``, ``short``): a part of the pool for the
-  run;
-- similarity: a pick that orders the pool by likeness to the problem's question and takes the
-  first k;
-- a pool that grows: nothing here; what a batch draws depends on the pool at that time, the seed and
-  the batch's number alone.
+A strategy is made of small functions: which part of the pool a run uses, which part of that a batch
+uses, which bucket of that a problem looks into, and how it picks from what is left. Each is a
+function of its arguments and a generator, so one written elsewhere needs no change here, and what a
+batch draws depends on the pool at that time, the seed and the batch's number alone.
 """
 
 from __future__ import annotations
@@ -21,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from icpo.demos.buckets import DIFFICULTY, LENGTH, SHORT, SUBJECT, Buckets
 from icpo.demos.pool import DemoPool
-from icpo.errors import ConfigError
+from icpo.demos.similarity import likeness
+from icpo.errors import ConfigError, DataError
 from icpo.types import Demo, Problem
 
 __all__ = ["STRATEGIES", "Part", "Pick", "Strategy", "strategy"]
@@ -41,11 +36,14 @@ def anywhere(pool: DemoPool, problem: Problem, k: int, rng: np.random.Generator)
     return _sample(pool, k, rng)
 
 
-def same_subject(pool: DemoPool, problem: Problem, k: int, rng: np.random.Generator) -> list[Demo]:
-    """Any k of the problem's own subject, uniformly; none, if it has no subject."""
-    if problem.subject is None:
-        return []
-    return _sample(pool.by_subject.get(problem.subject, ()), k, rng)
+def most_alike(pool: DemoPool, problem: Problem, k: int, rng: np.random.Generator) -> list[Demo]:
+    """The k whose questions are most like the problem's, the likest first; equal ones by chance."""
+    found = likeness(pool, problem.question)
+    least = np.partition(found, -min(k, len(found)))[-min(k, len(found))]
+    places = np.flatnonzero(found >= least)
+    chance = rng.permutation(len(places))
+    order = np.lexsort((chance, -found[places]))[:k]
+    return [pool[place] for place in places[order].tolist()]
 
 
 def whole(pool: DemoPool, m: int | None, rng: np.random.Generator) -> DemoPool:
@@ -60,6 +58,21 @@ def subset(pool: DemoPool, m: int | None, rng: np.random.Generator) -> DemoPool:
     return DemoPool(_sample(pool, m, rng))
 
 
+def bucket(buckets: Buckets, name: str) -> Part:
+    """One of the buckets of the pool, the same for all problems."""
+
+    def part(pool: DemoPool, m: int | None, rng: np.random.Generator) -> DemoPool:
+        found = buckets.demos(pool)
+        if name not in found:
+            raise DataError(
+                f"demos: expected demonstrations of {buckets.name} {name!r}, got none among "
+                f"{len(pool)}, only {' and '.join(repr(other) for other in found)}"
+            )
+        return found[name]
+
+    return part
+
+
 @dataclass(frozen=True)
 class Strategy:
     """A way to choose demonstrations.
@@ -70,14 +83,18 @@ class Strategy:
 
     #: Tells it apart from others when a run is resumed.
     name: str
-    #: What a prompt shows, of the part that its batch uses.
+    #: What a prompt shows, of what its batch uses, or of its bucket of that.
     pick: Pick
-    #: The part of the pool that the whole run uses; drawn once.
+    #: The part of the pool that the whole run uses.
     run: Part = whole
     #: The part of that which a batch uses; drawn for each batch.
     batch: Part = whole
     #: How many `run` or `batch` take; None: they take all.
     m: int | None = None
+    #: A problem sees demonstrations of its own bucket; None: there are no buckets.
+    buckets: Buckets | None = None
+    #: Whether demonstrations may join while a run goes on. If `run` draws, it would draw again.
+    grows: bool = True
 
     def __post_init__(self) -> None:
         """Checks the range of m."""
@@ -85,14 +102,19 @@ class Strategy:
             raise ConfigError(f"m: expected at least 1, got {self.m}")
 
 
-#: The paper's, with its values of m.
+#: Those of the paper, with its values of m, and what its authors' code offers.
 STRATEGIES: dict[str, Strategy] = {
     row.name: row
     for row in (
         Strategy("random", pick=anywhere),
-        Strategy("random-m", pick=anywhere, run=subset, m=32),
+        Strategy("random-m", pick=anywhere, run=subset, m=32, grows=False),
         Strategy("batch-m", pick=anywhere, batch=subset, m=10),
-        Strategy("subject", pick=same_subject),
+        Strategy("subject", pick=anywhere, buckets=SUBJECT),
+        Strategy("difficulty", pick=anywhere, buckets=DIFFICULTY),
+        Strategy("hard", pick=anywhere, run=bucket(DIFFICULTY, "hard")),
+        Strategy("length", pick=anywhere, buckets=LENGTH),
+        Strategy("short", pick=anywhere, run=bucket(LENGTH, SHORT)),
+        Strategy("similarity", pick=most_alike),
     )
 }
 

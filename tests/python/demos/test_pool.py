@@ -28,13 +28,31 @@ def test_it_is_a_sequence_in_the_given_order():
 
 def test_subjects():
     pool = DemoPool(DEMOS)
-    assert pool.by_subject == {"sums": tuple(DEMOS[:2]), "products": (DEMOS[2],)}
+    found = {subject: list(demos) for subject, demos in pool.by_subject.items()}
+    assert found == {"sums": DEMOS[:2], "products": [DEMOS[2]]}
 
 
 def test_groups_of_ones_own():
     pool = DemoPool(DEMOS)
-    assert pool.grouped(_shortness) == {True: tuple(DEMOS[:3]), False: (DEMOS[3],)}
-    assert pool.grouped(_shortness) is pool.grouped(_shortness)
+    groups = pool.grouped(_shortness)
+    assert {short: list(demos) for short, demos in groups.items()} == {
+        True: DEMOS[:3],
+        False: [DEMOS[3]],
+    }
+    assert pool.grouped(_shortness) is groups
+
+
+def test_what_is_made_of_a_pool_is_made_once():
+    calls = []
+
+    def count(pool: DemoPool) -> int:
+        calls.append(pool)
+        return len(pool)
+
+    pool = DemoPool(DEMOS)
+    assert (pool.once(count), pool.once(count), pool.once(len)) == (4, 4, 4)
+    assert calls == [pool]
+    assert DemoPool(DEMOS[:2]).once(count) == 2
 
 
 def _shortness(demo: Demo) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,8 +11,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from icpo.demos import STRATEGIES, DemoPool, DemoSampler, Strategy
-from icpo.demos.select import anywhere, same_subject, subset
+from icpo.demos import DIFFICULTIES, STRATEGIES, DemoPool, DemoSampler, Strategy
+from icpo.demos.buckets import SUBJECT
+from icpo.demos.select import anywhere, subset
 from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.types import Demo, Problem
 
@@ -19,17 +21,32 @@ SUBJECTS = ("sums", "products", "limits")
 
 
 def demos(count: int) -> list[Demo]:
+    """Of three subjects and three difficulties, which go together, and of three lengths."""
     return [
-        Demo(f"d{number}", f"question {number}", f"solution {number}", SUBJECTS[number % 3])
+        Demo(
+            f"d{number}",
+            f"question {number}",
+            f"solution {number}" + "!" * (number % 3),
+            SUBJECTS[number % 3],
+            DIFFICULTIES[number % 3],
+        )
         for number in range(count)
     ]
 
 
 def problems(count: int) -> list[Problem]:
-    return [
-        Problem(f"p{number}", f"problem {number}", "1", SUBJECTS[number % 3])
-        for number in range(count)
-    ]
+    return [problem_of(f"p{number}", f"problem {number}", number) for number in range(count)]
+
+
+def problem_of(id: str, question: str, number: int) -> Problem:
+    return Problem(
+        id,
+        question,
+        "1",
+        subject=SUBJECTS[number % 3],
+        difficulty=DIFFICULTIES[number % 3],
+        length=number % 7,
+    )
 
 
 def shown(batch: list[tuple[Demo, ...]]) -> list[tuple[str, ...]]:
@@ -144,7 +161,10 @@ def test_subject_shows_the_problems_own_equally_often():
 
 
 def sampler_of(name: str, *, count: int = 40, k: int = 2, seed: int = 7) -> DemoSampler:
-    return DemoSampler(DemoPool(demos(count)), name, k=k, seed=seed)
+    """One that knows `problems`."""
+    sampler = DemoSampler(DemoPool(demos(count)), name, k=k, seed=seed)
+    sampler.check(problems(20))
+    return sampler
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -210,15 +230,14 @@ def test_a_problem_never_sees_its_own_question(name):
             *demos(15),
             # The same questions in other layouts and with other solutions.
             *(
-                Demo(f"again{number}", f" question  {number}\n", "other", SUBJECTS[number % 3])
-                for number in range(6)
+                dataclasses.replace(
+                    demo, id=f"again{number}", question=f" question  {number}\n", solution="other"
+                )
+                for number, demo in enumerate(demos(6))
             ),
         ]
     )
-    asked = [
-        Problem(f"p{number}", f"question {number}", "1", SUBJECTS[number % 3])
-        for number in range(15)
-    ]
+    asked = [problem_of(f"p{number}", f"question {number}", number) for number in range(15)]
     sampler = DemoSampler(pool, name, k=2, m=STRATEGIES[name].m and 10, seed=10)
     sampler.check(asked)
     for _ in range(100):
@@ -235,7 +254,7 @@ def test_the_other_questions_are_shown_equally_often():
 
 
 def test_check_neither_draws_nor_disturbs():
-    checked, unchecked = sampler_of("batch-m"), sampler_of("batch-m")
+    checked, unchecked = (DemoSampler(DemoPool(demos(40)), "batch-m", k=2) for _ in range(2))
     checked.check(problems(20))
     assert checked.state_dict() == unchecked.state_dict()
     assert shown(checked.draw(problems(5))) == shown(unchecked.draw(problems(5)))
@@ -325,7 +344,7 @@ def test_a_strategy_of_ones_own():
 
 
 def test_parts_and_picks_combine():
-    both = Strategy("subject of a part", pick=same_subject, run=subset, m=20)
+    both = Strategy("subject of a part", pick=anywhere, buckets=SUBJECT, run=subset, m=20)
     sampler = DemoSampler(DemoPool(demos(90)), both, seed=13)
     batch = problems(300)
     prompts = sampler.draw(batch) + sampler.draw(batch)
