@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,14 +52,131 @@ def test_columns_by_name(tmp_path):
         "question": "not this",
     }
     columns = DemoColumns("messages.0.content", "messages.1.content", "meta.level", "meta.key")
-    (demo,) = load_pool([lines(tmp_path / "a.jsonl", row)], columns).pool
+    path = lines(tmp_path / "a.jsonl", row)
+    (demo,) = load_pool([path], columns).pool
     assert demo == Demo("17", "2 + 2?", "4", "easy")
+    columns = DemoColumns(
+        "messages.0.content", "messages.1.content", difficulty="meta.level", length="meta.key"
+    )
+    (demo,) = load_pool([path], columns).pool
+    assert demo == Demo("1", "2 + 2?", "4", None, "easy", 17)
+    # What is said of one file alone has precedence.
+    (demo,) = load_pool([f"{path},question=question,subject=meta.key"], columns).pool
+    assert demo == Demo("1", "not this", "4", "17", "easy", 17)
+
+
+def test_an_id_that_is_null_is_none(tmp_path):
+    (demo,) = load_pool([lines(tmp_path / "a.jsonl", good(0, id=None))]).pool
+    assert demo.id == "1"
+
+
+SCHEMAS = {
+    "what icpo data passes writes": (
+        good(0, difficulty="hard", response_length=12, passes=0, samples=3),
+        Demo("1", "q0", "s0", None, "hard", 12),
+    ),
+    "MATH": (
+        {
+            "problem": "1+1?",
+            "level": "Level 1",
+            "type": "Algebra",
+            "solution": "So $\\boxed{2}$.",
+        },
+        Demo("1", "1+1?", "So $\\boxed{2}$.", "Algebra"),
+    ),
+    "GSM8K": (
+        {"question": "1+1?", "answer": "It is <<1+1=2>>2.\n#### 2"},
+        Demo("1", "1+1?", "It is 2.\nThe answer is \\boxed{2}."),
+    ),
+    "MathInstruct": (
+        {"source": "CoT/x.json", "instruction": "1+1?", "output": "2. The answer is 2"},
+        Demo("1", "1+1?", "2. The answer is 2", "CoT/x.json"),
+    ),
+    "OpenR1": (
+        {
+            "problem": "1+1?",
+            "answer": "2",
+            "problem_type": "Algebra",
+            "uuid": "u",
+            "generations": ["3", "2"],
+            "correctness_math_verify": [False, True],
+        },
+        Demo("u", "1+1?", "2", "Algebra"),
+    ),
+    "verl": (
+        {
+            "prompt": [{"role": "user", "content": "1+1? Think."}],
+            "reward_model": {"style": "rule", "ground_truth": "2"},
+            "extra_info": {"question": "1+1?", "solution": "Two.", "difficulty": "easy"},
+        },
+        Demo("1", "1+1?", "Two.", None, "easy"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_recognised(tmp_path, name):
+    row, expected = SCHEMAS[name]
+    assert list(load_pool([lines(tmp_path / "a.jsonl", row)]).pool) == [expected]
+
+
+def test_each_file_has_a_schema_of_its_own(tmp_path):
+    files = [
+        lines(tmp_path / f"{number}.jsonl", row) for number, (row, _) in enumerate(SCHEMAS.values())
+    ]
+    expected = [demo for _, demo in SCHEMAS.values()]
+    loaded = list(load_pool(files).pool)
+    assert [demo.solution for demo in loaded] == [demo.solution for demo in expected]
+    assert [demo.id for demo in loaded] == ["1", "2", "3", "4", "u", "6"]
+
+
+def test_a_file_of_no_known_schema(tmp_path):
+    path = lines(tmp_path / "a.jsonl", {"text": "q", "reply": "s"})
+    with pytest.raises(DataError, match=r"expected rows of a known schema .*, got columns text, "):
+        load_pool([path])
+    (demo,) = load_pool([path], DemoColumns("text", "reply")).pool
+    assert demo == Demo("1", "q", "s")
+
+
+def test_data_sets_by_name(monkeypatch):
+    asked = []
+
+    def load_dataset(name, config, split, revision):
+        asked.append((name, config, split, revision))
+        return [{"question": f"{n}?", "answer": f"It is {n}.\n#### {n}"} for n in range(3)]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    pool = load_pool([Path("openai/gsm8k,config=main,split=test")]).pool
+    assert asked == [("openai/gsm8k", "main", "test", None)]
+    assert [demo.question for demo in pool] == ["0?", "1?", "2?"]
+    assert pool[2].solution == "It is 2.\nThe answer is \\boxed{2}."
+    load_pool(["gsm8k"])
+    assert asked[-1] == ("gsm8k", None, "train", None)
+    with pytest.raises(ConfigError, match=r"source openai/gsm8k: expected NAME=VALUE with split, "):
+        load_pool(["openai/gsm8k,main"])
+
+
+def test_a_data_set_that_can_not_be_had(monkeypatch):
+    def load_dataset(*arguments, **options):
+        raise ConnectionError("Couldn't reach the hub\nwith details")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    with pytest.raises(DataError, match=r"nobody/none/train: .*: Couldn't reach the hub\. Without"):
+        load_pool(["nobody/none"])
+
+
+def test_a_comma_in_the_name_of_a_file(tmp_path):
+    assert len(load_pool([lines(tmp_path / "a,b=c.jsonl", good(0))]).pool) == 1
 
 
 BAD = {
     "no JSON": ('{"question": ', "no JSON: "),
     "no object": ("[1]", "JSON, but no object"),
-    "no column": ({"question": "q"}, "demonstrations.columns.solution: no column 'solution'; "),
+    "no column": ({"question": "q"}, "demonstrations.columns.solution: expected a worked solution"),
+    "no question": (
+        {"solution": "s"},
+        "demonstrations.columns.question: no column 'question'; the row has solution",
+    ),
     "empty text": (
         good(0, solution=" \n"),
         "demonstrations.columns.solution: expected a text in column 'solution', got an empty one",
@@ -66,9 +185,13 @@ BAD = {
         good(0, question=["q"]),
         "demonstrations.columns.question: expected a text in column 'question', got ['q']",
     ),
-    "null id": (
-        good(0, id=None),
-        "demonstrations.columns.id: expected a text in column 'id', got None",
+    "id of another type": (
+        good(0, id=[1]),
+        "demonstrations.columns.id: expected a text in column 'id', got [1]",
+    ),
+    "length of another type": (
+        good(0, response_length="long"),
+        "demonstrations.columns.length: expected a number from 0 in column 'response_length', got",
     ),
     "subject of another type": (
         good(0, subject={"a": 1}),
@@ -138,7 +261,7 @@ def test_rows_of_csv_that_are_no_csv(tmp_path):
     )
     loaded = load_pool([path], bad_rows="skip", key="k")
     assert [(demo.id, demo.question) for demo in loaded.pool] == [("1", "a\nb"), ("5", "q4")]
-    expected = ("4: more fields than the header", "5: k.solution: expected a text", "6: no CSV: ")
+    expected = ("4: more fields than the header", "5: k.solution: expected a worked", "6: no CSV: ")
     assert loaded.skipped == 3
     for fault, start in zip(loaded.faults, expected, strict=True):
         assert fault.startswith(f"{path}: line {start}")
@@ -176,13 +299,13 @@ def test_nothing_left(tmp_path):
     with pytest.raises(DataError) as raised:
         load_pool([empty, other])
     assert str(raised.value) == f"{empty}, {other}: expected demonstrations, but the pool is empty"
-    bad = lines(tmp_path / "c.jsonl", *[{"problem": "q"}] * 4)
+    bad = lines(tmp_path / "c.jsonl", *[{"question": "q", "answer": "1"}] * 4)
     with pytest.raises(DataError) as raised:
         load_pool([bad], bad_rows="skip")
     message = str(raised.value)
     assert message.startswith(
         f"{bad}: expected demonstrations, but all 4 rows were passed over: {bad}: line 1: "
-        "columns.question: no column 'question'; the row has problem; "
+        "columns.solution: expected a worked solution, but the row has none; "
     )
     assert message.endswith("; ...")
 
@@ -202,5 +325,6 @@ def test_arguments(tmp_path):
         load_pool([path], bad_rows="ignore")
     with pytest.raises(ConfigError, match="files: expected at least one"):
         load_pool([])
-    with pytest.raises(ConfigError, match=r"expected \.jsonl, .*, got .*pool\.txt"):
-        load_pool([tmp_path / "pool.txt"])
+    for name in ("pool.txt", "a/b/pool"):
+        with pytest.raises(ConfigError, match=rf"expected \.jsonl, .*, got .*{name}"):
+            load_pool([tmp_path / name])
