@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icpo import __version__, _core, machine
+from icpo.data.cli import add_parser as add_data
 from icpo.errors import ConfigError, IcpoError
+from icpo.report.cli import add_parser as add_report
 from icpo.tiny.cli import add_parser as add_pretrain_tiny
 
 __all__ = ["main"]
@@ -132,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_info(commands)
     add_pretrain_tiny(commands)
+    add_data(commands)
+    add_report(commands)
     return parser
 
 
