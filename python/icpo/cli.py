@@ -13,6 +13,7 @@ from pathlib import Path
 from icpo import __version__, _core, machine
 from icpo.data.cli import add_parser as add_data
 from icpo.errors import ConfigError, IcpoError
+from icpo.evaluation.cli import add_parser as add_evaluation
 from icpo.report.cli import add_parser as add_report
 from icpo.tiny.cli import add_parser as add_pretrain_tiny
 
@@ -134,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_info(commands)
     add_pretrain_tiny(commands)
+    add_evaluation(commands)
     add_data(commands)
     add_report(commands)
     return parser

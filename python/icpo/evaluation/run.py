@@ -1,0 +1,305 @@
+"""An evaluation from its settings to its table; begun, or continued after any stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+import icpo
+from icpo.errors import CheckpointError, ConfigError, DataError
+from icpo.evaluation.benchmarks import Quiz, Skipped, benchmark, load
+from icpo.evaluation.engines import open_engine
+from icpo.evaluation.journal import Journal
+from icpo.evaluation.judge import judge
+from icpo.evaluation.progress import Progress
+from icpo.evaluation.prompts import Asked, load_demos, requests, said
+from icpo.evaluation.results import results
+from icpo.evaluation.settings import EvalSettings, digest
+from icpo.evaluation.table import rows_of
+from icpo.generation.text import EngineError, TextCompletion, TextEngine
+from icpo.reward import Checker
+
+__all__ = ["JOURNAL", "RESULTS", "SETTINGS", "Summary", "evaluate", "holds_evaluation", "stored"]
+
+#: Files in the folder of an evaluation.
+SETTINGS, VERSIONS, JOURNAL = "settings.json", "versions.json", "journal.jsonl"
+TABLE, RESULTS = "table.md", "results.json"
+
+#: Packages whose version may change what a model says.
+_PACKAGES = ("icpo-rs", "torch", "transformers", "tokenizers", "vllm", "numpy", "httpx")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an evaluation came to."""
+
+    folder: Path
+    #: As in ``results.json``.
+    results: Mapping[str, Any]
+    #: As in ``table.md``.
+    table: str
+
+
+def holds_evaluation(folder: Path) -> bool:
+    """Whether a folder has an evaluation in it."""
+    return (folder / SETTINGS).exists() or (folder / JOURNAL).exists()
+
+
+def stored(folder: Path) -> EvalSettings:
+    """The settings of an evaluation that was begun."""
+    return EvalSettings.build({**_settings(folder)["settings"], "out": folder})
+
+
+def evaluate(
+    settings: EvalSettings,
+    *,
+    resume: bool = False,
+    fresh: bool = False,
+    engine: Callable[[], TextEngine] | None = None,
+    stream: TextIO | None = None,
+) -> Summary:
+    """Asks everything that has not been asked yet, and writes the table.
+
+    Args:
+        settings: what is asked, and how.
+        resume: continue the evaluation in ``settings.out``; if there is none, begin one.
+        fresh: overwrite it.
+        engine: opens what answers; None: what the settings say. It is not opened if nothing is
+            left to ask.
+        stream: where broken rows and progress are reported; None: standard error.
+
+    Raises:
+        ConfigError: settings that do not fit, or a folder that holds an evaluation already.
+        CheckpointError: the evaluation that is to be continued is another one.
+        EngineError: no answer could be had. What was answered is in the journal.
+    """
+    stream = sys.stderr if stream is None else stream
+    checker = settings.checker
+    quizzes = _quizzes(settings, checker, stream)
+    pool = None
+    if settings.demos is not None and any(settings.shots):
+        pool = load_demos(settings.demos)
+    about = {
+        "settings": settings.to_dict(),
+        "identity": settings.identity(),
+        "questions": {
+            quiz.benchmark.name: digest(
+                [
+                    [one.problem.id, one.problem.question, one.problem.answer]
+                    for one in quiz.questions
+                ]
+            )
+            for quiz in quizzes
+        },
+        "demos": None if pool is None else pool.fingerprint,
+    }
+    _check_folder(settings.out, about, resume=resume, fresh=fresh)
+    answering = engine() if engine else open_engine(settings.engine, chat=settings.template.chat)
+    quizzes = _askable(quizzes, settings, answering, stream)
+    asked = list(requests(quizzes, settings, pool, answering.count))
+    _check_positions(asked, settings, answering)
+
+    settings.out.mkdir(parents=True, exist_ok=True)
+    _write(settings.out / SETTINGS, _json(about))
+    _write(settings.out / VERSIONS, _json(_versions(answering)))
+    with Journal(settings.out / JOURNAL) as journal:
+        _ask(asked, settings, answering, journal, checker, stream)
+        found = results(quizzes, asked, journal.read, checker)
+    found = {"settings": about["identity"], "model": answering.describe()["model"], **found}
+    table = rows_of(found)
+    _write(settings.out / RESULTS, _json(found))
+    _write(settings.out / TABLE, table)
+    return Summary(settings.out, found, table)
+
+
+##### Before
+
+
+def _quizzes(settings: EvalSettings, checker: Checker, stream: TextIO) -> list[Quiz]:
+    chosen = [benchmark(text) for text in settings.benchmarks]
+    names = [one.name for one in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"benchmarks: expected different names, got {name!r} twice")
+    found = []
+    for one in chosen:
+        quiz = load(one, checker, option_seed=settings.option_seed, limit=settings.limit)
+        for skipped in quiz.skipped:
+            print(f"{one.name}: skipped: {skipped}", file=stream)
+        found.append(quiz)
+    return found
+
+
+def _askable(
+    quizzes: Sequence[Quiz], settings: EvalSettings, engine: TextEngine, stream: TextIO
+) -> list[Quiz]:
+    """Without questions whose prompt exceeds the limit by itself."""
+    return [_within(quiz, settings, engine, stream) for quiz in quizzes]
+
+
+def _within(quiz: Quiz, settings: EvalSettings, engine: TextEngine, stream: TextIO) -> Quiz:
+    kept, skipped = [], []
+    for question in quiz.questions:
+        text = settings.template.render(question.problem.question, ())
+        tokens = engine.count(said(text, settings.template.chat))
+        if tokens is None or tokens <= settings.prompt_tokens:
+            kept.append(question)
+            continue
+        skipped.append(
+            Skipped(
+                f"{quiz.benchmark.source}: problem {question.problem.id!r}",
+                f"its prompt has {tokens} tokens, expected at most prompt_tokens = "
+                f"{settings.prompt_tokens}",
+            )
+        )
+        print(f"{quiz.benchmark.name}: skipped: {skipped[-1]}", file=stream)
+    if not kept:
+        raise DataError(
+            f"{quiz.benchmark.source}: expected questions that can be asked: {skipped[0]}"
+        )
+    return replace(quiz, questions=tuple(kept), skipped=(*quiz.skipped, *skipped))
+
+
+def _check_positions(asked: Sequence[Asked], settings: EvalSettings, engine: TextEngine) -> None:
+    positions = engine.describe().get("positions")
+    if positions is None:
+        return
+    prompts = {id(one.prompt): one.prompt for one in asked}.values()
+    longest = max(engine.count(prompt.said) or 0 for prompt in prompts)
+    if longest + settings.max_new_tokens > positions:
+        raise ConfigError(
+            f"max_new_tokens: expected at most {positions} - {longest} = {positions - longest}, "
+            f"because the model has {positions} positions and the longest prompt {longest} tokens, "
+            f"got {settings.max_new_tokens}"
+        )
+
+
+def _check_folder(folder: Path, about: Mapping[str, Any], *, resume: bool, fresh: bool) -> None:
+    if not holds_evaluation(folder):
+        return
+    if fresh:
+        for name in (JOURNAL, RESULTS, TABLE):
+            (folder / name).unlink(missing_ok=True)
+        return
+    if not resume:
+        raise ConfigError(
+            f"out: {folder} holds an evaluation already: --resume continues it, --fresh starts "
+            "anew and overwrites it, --out FOLDER leaves it alone"
+        )
+    before = _settings(folder)
+    for name in ("identity", "questions", "demos"):
+        if before.get(name) != _plain(about[name]):
+            raise CheckpointError(
+                f"{folder}: expected the evaluation that is resumed to be the same, but "
+                f"{_differing(name, before.get(name), _plain(about[name]))}"
+            )
+
+
+def _differing(name: str, before: Any, now: Any) -> str:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                inner = key if name == "identity" else f"{name}.{key}"
+                return _differing(inner, before.get(key), now.get(key))
+    return f"{name} was {before!r}, and is {now!r}"
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: expected the settings of an evaluation to resume: {error}"
+        ) from None
+    return found
+
+
+##### Asking
+
+
+def _ask(
+    asked: Sequence[Asked],
+    settings: EvalSettings,
+    engine: TextEngine,
+    journal: Journal,
+    checker: Checker,
+    stream: TextIO,
+) -> None:
+    # Whole groups, so that a resumed run computes what one that was never stopped computes.
+    groups = [
+        asked[start : start + engine.together] for start in range(0, len(asked), engine.together)
+    ]
+    missing = [
+        one for group in groups if any(one.key not in journal for one in group) for one in group
+    ]
+    if not missing:
+        return
+    with Progress(len(asked), len(asked) - len(missing), stream=stream) as progress:
+
+        def done(place: int, answer: TextCompletion) -> None:
+            journal.add(missing[place].key, _line(missing[place], answer, checker))
+            progress.add(answer.tokens)
+
+        try:
+            engine.complete([one.request(settings) for one in missing], done)
+        except EngineError as error:
+            raise EngineError(
+                f"{error}; {len(journal)} of {len(asked)} responses are in the journal, --resume "
+                "continues"
+            ) from error
+
+
+def _line(one: Asked, answer: TextCompletion, checker: Checker) -> dict[str, Any]:
+    question = one.prompt.question
+    verdict = judge(question, answer.text, checker)
+    return {
+        "problem": f"{one.quiz.benchmark.name}/{question.problem.id}",
+        "prompt": one.prompt.text,
+        "demos": list(one.prompt.demos),
+        "text": answer.text,
+        "gold": question.problem.answer,
+        "answer": verdict.answer,
+        "outcome": verdict.outcome,
+        "reward": float(verdict.right),
+        "finished": answer.finished,
+        "tokens": answer.tokens,
+        "prompt_tokens": answer.prompt_tokens,
+    }
+
+
+##### Files
+
+
+def _versions(engine: TextEngine) -> dict[str, Any]:
+    found = {"python": platform.python_version(), "icpo": icpo.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**found, "model": dict(engine.describe())}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8", errors="surrogatepass")
+    os.replace(aside, path)
