@@ -29,12 +29,14 @@
 //! # Ok::<(), icpo::Error>(())
 //! ```
 //!
-//! [`reward`] is the checker of mathematical answers that rewards come from.
+//! [`reward`] is the checker of mathematical answers that rewards come from; [`analysis`] measures
+//! what was sampled.
 //!
 //! Features: `python` builds the extension module; `cuda` adds the operators on CUDA devices, whose
 //! driver is found at run time. Without features there is no dependency on an interpreter or a GPU,
 //! and with them none on a GPU either.
 
+pub mod analysis;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod element;

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, final
 
 from icpo.objective.config import LossConfig
@@ -29,6 +29,7 @@ __all__ = [
     "cuda_prepare",
     "cuda_seal",
     "cuda_units",
+    "edit_distances",
     "fused_chunk",
     "fused_policy_loss",
     "group_advantages",
@@ -171,6 +172,16 @@ def rollout_sums(
     demos: TensorView | None = None,
     threshold: float,
 ) -> list[float]: ...
+
+# tokens (N,) and offsets (n + 1,) int64. All n(n - 1)/2 pairs, or first × (n - first).
+def edit_distances(
+    tokens: TensorView,
+    offsets: TensorView,
+    first: int | None,
+    progress: Callable[[int, int], object] | None,
+    *,
+    out: TensorView,
+) -> None: ...
 
 # Outcome, reason, rule, extracted, gold, response.
 _Verdict: TypeAlias = tuple[str, str | None, str, str | None, str | None, str | None]

@@ -4,6 +4,7 @@
 //! passes both as [`tensor::TensorView`]s. Whatever a person calls has checked names and shapes
 //! before; what is checked here again is all that memory safety rests on.
 
+mod analysis;
 mod call;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -49,6 +50,7 @@ fn core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(objective::group_advantages, module)?)?;
     module.add_function(wrap_pyfunction!(objective::bonus_gamma, module)?)?;
     module.add_function(wrap_pyfunction!(objective::rollout_sums, module)?)?;
+    module.add_function(wrap_pyfunction!(analysis::edit_distances, module)?)?;
     module.add_class::<reward::PyChecker>()?;
     module.add_class::<reward::ParsedAnswer>()?;
     module.add_function(wrap_pyfunction!(reward::checker_defaults, module)?)?;
