@@ -30,6 +30,8 @@ class Buckets:
     demos: Callable[[DemoPool], Mapping[Hashable, DemoPool]]
     #: Told all problems of a run, it makes what says the class of one of them.
     problems: Callable[[Sequence[Problem]], Callable[[Problem], Hashable]]
+    #: The fields of a problem that this looks at.
+    reads: tuple[str, ...]
 
 
 ##### Subject
@@ -39,7 +41,7 @@ def _subject(problem: Problem) -> str | None:
     return problem.subject
 
 
-SUBJECT = Buckets("subject", lambda pool: pool.by_subject, lambda problems: _subject)
+SUBJECT = Buckets("subject", lambda pool: pool.by_subject, lambda problems: _subject, ("subject",))
 
 
 ##### Difficulty, by answers to several samples
@@ -63,7 +65,10 @@ def _of_problem(problem: Problem) -> str:
 
 
 DIFFICULTY = Buckets(
-    "difficulty", lambda pool: pool.grouped(_of_demo), lambda problems: _of_problem
+    "difficulty",
+    lambda pool: pool.grouped(_of_demo),
+    lambda problems: _of_problem,
+    ("difficulty",),
 )
 
 
@@ -121,20 +126,28 @@ def _halves_of_problems(problems: Sequence[Problem]) -> Callable[[Problem], Hash
     once: dict[str, Problem] = {}
     for problem in problems:
         once.setdefault(same_text(problem.question), problem)
-    short, _ = halves(list(once), _lengths("problem", once.values(), _of_solutions))
-    is_short = set(short)
+    parts = halves(list(once), _lengths("problem", once.values(), _of_solutions))
+    # Their solutions may take much memory, and have done their part.
+    sorted_into = {
+        question: name for name, part in zip((SHORT, LONG), parts, strict=True) for question in part
+    }
 
     def half(problem: Problem) -> str:
-        question = same_text(problem.question)
-        if question not in once:
+        name = sorted_into.get(same_text(problem.question))
+        if name is None:
             raise DataError(
-                f"problem {problem.id!r}: expected one of the {len(once)} whose responses were "
-                "sorted into a shorter and a longer half before the first draw"
+                f"problem {problem.id!r}: expected one of the {len(sorted_into)} whose responses "
+                "were sorted into a shorter and a longer half before the first draw"
             )
-        return SHORT if question in is_short else LONG
+        return name
 
     return half
 
 
 #: Each side is cut in the middle by itself, so its lengths may be in any unit.
-LENGTH = Buckets("length", lambda pool: pool.once(_halves_of_pool), _halves_of_problems)
+LENGTH = Buckets(
+    "length",
+    lambda pool: pool.once(_halves_of_pool),
+    _halves_of_problems,
+    ("length", "solutions"),
+)

@@ -7,7 +7,7 @@ said how often is enough, and what enters, in which order, follows from the roll
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,10 +22,10 @@ __all__ = ["Online", "SolvedDemos", "solved_demo"]
 class Online:
     """Which solved prompts join the pool, and how many stay in it.
 
-    >>> rule = Online(size=100, share=0.5)
-    >>> rule.answer(["wrong", "2, because", "2", "?"], [False, True, True, False])
+    >>> responses = ["wrong", "2, because", "2", "?"]
+    >>> Online(size=100, share=0.5).answer([False, True, True, False], responses.__getitem__)
     '2, because'
-    >>> rule.answer(["wrong", "2, because", "?"], [False, True, False]) is None
+    >>> Online(size=100).answer([False, True, True, False], responses.__getitem__) is None
     True
     """
 
@@ -41,16 +41,19 @@ class Online:
         if not 0 <= self.share <= 1:
             raise ConfigError(f"online.share: expected 0 to 1, got {self.share}")
 
-    def answer(self, texts: Sequence[str], right: Sequence[bool]) -> str | None:
+    def answer(self, right: Sequence[bool], text: Callable[[int], str]) -> str | None:
         """The response that solves a prompt: the first right one; None: the prompt is not solved.
 
         Responses to one prompt are drawn alike, so the first right one is a right one by chance.
+
+        Args:
+            right: of each on-policy rollout, whether it is right and came to an end.
+            text: of a rollout, by its place.
         """
-        if not any(right) or sum(right) < self.share * len(right):
+        if sum(right) < self.share * len(right):
             return None
-        return next(
-            (text for text, each in zip(texts, right, strict=True) if each and text.strip()), None
-        )
+        texts = (text(place) for place, each in enumerate(right) if each)
+        return next((found for found in texts if found.strip()), None)
 
 
 def solved_demo(problem: Problem, response: str) -> Demo:
@@ -87,7 +90,7 @@ class SolvedDemos:
         """How many there are."""
         return len(self._demos)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Demo]:
         """All, oldest first."""
         return iter(self._demos.values())
 

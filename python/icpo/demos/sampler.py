@@ -62,6 +62,7 @@ class DemoSampler:
         self._solved = SolvedDemos(0 if online is None else online.size)
         self._batches = 0
         self._part = self._of_run(pool)
+        self._sorted(self._part)
         self._bucket = self._buckets([])
         smallest = self.strategy.batch(self._part, self.strategy.m, self._stream(_CHECK))
         if k > len(smallest):

@@ -96,6 +96,11 @@ class Strategy:
     #: Whether demonstrations may join while a run goes on. If `run` draws, it would draw again.
     grows: bool = True
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a problem that decide what it is shown, beside its question."""
+        return () if self.buckets is None else self.buckets.reads
+
     def __post_init__(self) -> None:
         """Checks the range of m."""
         if self.m is not None and self.m < 1:
