@@ -101,7 +101,12 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--option-seed", type=int, metavar="SEED", help="of the order of options (default: 0)"
     )
     options.add_argument("--no-shuffle", action="store_true", help="leave options as they are")
-    add("--template", metavar="NAME", help="form of the prompts (default: paper)")
+    add(
+        "--template",
+        metavar="FORM",
+        type=_template,
+        help="of prompts: a name (default: paper), or JSON with demo, separator, question, chat",
+    )
     add("--prompt-tokens", type=int, metavar="N", help="limit on a prompt (default: 4096)")
 
     sampling = parser.add_argument_group("how it answers")
@@ -209,9 +214,22 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _template(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected JSON, got {text!r}: {error}") from None
+
+
+#: Settings that have settings in them.
+_SECTIONS = ("engine", "demos")
+
+
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     nested = {
-        name: _without_none(value) if isinstance(value, dict) else value
+        name: _without_none(value) if isinstance(value, dict) and name in _SECTIONS else value
         for name, value in values.items()
     }
     return {name: value for name, value in nested.items() if value is not None and value != {}}
@@ -221,7 +239,7 @@ def _changed(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     found = dict(settings)
     for name, value in given.items():
         inner = found.get(name)
-        if isinstance(value, dict) and isinstance(inner, dict):
+        if name in _SECTIONS and inner is not None:
             value = {**inner, **value}
         found[name] = value
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +30,8 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self._every = 0.1 if self._terminal else every
-        self._now, self._began, self._shown = now, now(), -math.inf
+        self._now, self._began = now, now()
+        self._shown = self._began
         self._total, self._before, self._done, self._tokens = total, had, had, 0
         self._width = 0
 

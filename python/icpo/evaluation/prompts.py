@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from icpo.data.sources import Source
-from icpo.demos import DemoPool, DemoSampler, PromptBuilder, Template
+from icpo.demos import DemoPool, DemoSampler, PromptBuilder
 from icpo.errors import DataError
 from icpo.evaluation.benchmarks import Question, Quiz
 from icpo.evaluation.settings import DemoSettings, EvalSettings
@@ -127,7 +127,6 @@ def prompts(
     count: CountTokens,
 ) -> list[Prompt]:
     """A prompt for each question of a benchmark."""
-    template = settings.template
     problems = [question.problem for question in quiz.questions]
     shown: Sequence[tuple[Demo, ...]] = [()] * len(problems)
     if condition.shots and pool is not None and settings.demos is not None:
@@ -137,28 +136,29 @@ def prompts(
         )
         sampler.check(problems)
         shown = sampler.draw(problems)
+    build = builder(settings, count)
     return [
-        _prompt(question, demos, template, settings.prompt_tokens, count)
+        _prompt(question, demos, build)
         for question, demos in zip(quiz.questions, shown, strict=True)
     ]
 
 
-def _prompt(
-    question: Question,
-    demos: Sequence[Demo],
-    template: Template,
-    limit: int,
-    count: CountTokens,
-) -> Prompt:
+def builder(settings: EvalSettings, count: CountTokens) -> PromptBuilder:
+    """What keeps prompts within the limit."""
+
     def tokens(text: str, chat: bool) -> list[int]:
-        # The builder looks only at how many there are; the engine encodes the text again.
+        # It is asked how many there are; the engine encodes the text again.
         found = count(said(text, chat))
         return [0] * (0 if found is None else found)
 
-    prompt = PromptBuilder(template, tokens, limit).expert(question.problem, demos)
-    text = template.render(question.problem.question, prompt.demos)
+    return PromptBuilder(settings.template, tokens, settings.prompt_tokens)
+
+
+def _prompt(question: Question, demos: Sequence[Demo], build: PromptBuilder) -> Prompt:
+    prompt = build.expert(question.problem, demos)
+    text = build.template.render(question.problem.question, prompt.demos)
     ids = tuple(demo.id for demo in prompt.demos)
-    return Prompt(question, text, template.chat, ids, prompt.dropped)
+    return Prompt(question, text, build.template.chat, ids, prompt.dropped)
 
 
 def requests(

@@ -19,7 +19,7 @@ from icpo.evaluation.engines import open_engine
 from icpo.evaluation.journal import Journal
 from icpo.evaluation.judge import judge
 from icpo.evaluation.progress import Progress
-from icpo.evaluation.prompts import Asked, load_demos, requests, said
+from icpo.evaluation.prompts import Asked, builder, load_demos, requests
 from icpo.evaluation.results import results
 from icpo.evaluation.settings import EvalSettings, digest
 from icpo.evaluation.table import rows_of
@@ -140,26 +140,21 @@ def _quizzes(settings: EvalSettings, checker: Checker, stream: TextIO) -> list[Q
 def _askable(
     quizzes: Sequence[Quiz], settings: EvalSettings, engine: TextEngine, stream: TextIO
 ) -> list[Quiz]:
-    """Without questions whose prompt exceeds the limit by itself."""
+    """Without questions whose prompt exceeds the limit by itself, or can not be encoded."""
     return [_within(quiz, settings, engine, stream) for quiz in quizzes]
 
 
 def _within(quiz: Quiz, settings: EvalSettings, engine: TextEngine, stream: TextIO) -> Quiz:
+    build = builder(settings, engine.count)
     kept, skipped = [], []
     for question in quiz.questions:
-        text = settings.template.render(question.problem.question, ())
-        tokens = engine.count(said(text, settings.template.chat))
-        if tokens is None or tokens <= settings.prompt_tokens:
+        try:
+            build.plain(question.problem)
+        except DataError as fault:
+            skipped.append(Skipped(str(quiz.benchmark.source), str(fault)))
+            print(f"{quiz.benchmark.name}: skipped: {skipped[-1]}", file=stream)
+        else:
             kept.append(question)
-            continue
-        skipped.append(
-            Skipped(
-                f"{quiz.benchmark.source}: problem {question.problem.id!r}",
-                f"its prompt has {tokens} tokens, expected at most prompt_tokens = "
-                f"{settings.prompt_tokens}",
-            )
-        )
-        print(f"{quiz.benchmark.name}: skipped: {skipped[-1]}", file=stream)
     if not kept:
         raise DataError(
             f"{quiz.benchmark.source}: expected questions that can be asked: {skipped[0]}"
