@@ -1,4 +1,4 @@
-"""The subcommand ``icpo data``: prepare."""
+"""The subcommands ``icpo data prepare`` and ``icpo data passes``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ exit codes:
 """
 
 
+PASSES_EXAMPLES = """\
+examples:
+  icpo data passes runs/data/demos.parquet --model Qwen/Qwen3-1.7B
+  icpo data passes problems.jsonl --model runs/tiny/model --template qa --max-tokens 64
+  icpo data passes runs/data/train.parquet --server http://localhost:8000/v1 --concurrency 64
+
+Each question is asked so many times. The file is written again, as FILE.passes.SUFFIX, with passes
+(right answers), samples, difficulty (easy: all right, hard: none, else medium) and response_length
+(mean tokens) in each row; in rows of verl's form they stand in extra_info. The strategies
+difficulty, hard, length and short read them.
+
+Answers are kept in a journal beside the output: a run that was stopped, in whatever way, goes on
+when it is started again with the same settings.
+
+exit codes:
+  0 written; 2 wrong arguments, files or data, or no answer from the model; 130 interrupted
+"""
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the subcommand, which has subcommands."""
     data = commands.add_parser(
@@ -41,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parts = data.add_subparsers(dest="data_command", required=True)
     _add_prepare(parts)
+    _add_passes(parts)
 
 
 def _add_prepare(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -113,6 +133,64 @@ def _add_prepare(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     prepare.set_defaults(run=run_prepare)
 
 
+def _add_passes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    passes = parts.add_parser(
+        "passes",
+        help="measure how often a model answers each question right",
+        usage="%(prog)s FILE --model NAME [options]",
+        description="Asks each question of a file several times, and writes down how often the "
+        "answer was right.",
+        epilog=PASSES_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = passes.add_argument
+    add("file", metavar="FILE", type=Path, help=".jsonl, .csv, .tsv, also .gz; or .parquet")
+    add("--output", type=Path, metavar="FILE", help="default: FILE.passes.SUFFIX")
+    add(
+        "--columns",
+        metavar="PART=COLUMN",
+        nargs="+",
+        default=[],
+        help="where question and answer are, if the schema is not known",
+    )
+    asked = passes.add_argument_group("how it is asked")
+    add = asked.add_argument
+    add("--samples", type=_count, default=3, metavar="N", help="answers a question (default: 3)")
+    add("--seed", type=_natural, default=0, metavar="N", help="of all answers (default: 0)")
+    add(
+        "--template",
+        metavar="NAME",
+        help="form of the prompts (default: verl's messages as they are; other rows: paper)",
+    )
+    add("--max-tokens", type=_count, default=8192, metavar="N", help="of an answer (default: 8192)")
+    add("--temperature", type=float, default=1.0, metavar="T", help="default: 1")
+    add("--top-p", type=float, default=1.0, metavar="P", help="default: 1")
+    add("--top-k", type=_natural, default=0, metavar="K", help="default: 0, all tokens")
+    add(
+        "--profile",
+        choices=_core.PROFILES,
+        default=_core.PROFILES[0],
+        help=f"conventions of the checker (default: {_core.PROFILES[0]})",
+    )
+    model = passes.add_argument_group("what answers")
+    add = model.add_argument
+    add("--model", metavar="NAME", help="folder, name on the hub, or the server's name for it")
+    where = model.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
+    where.add_argument("--vllm", action="store_true", help="run the model with vLLM")
+    add("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="default: bfloat16")
+    add("--device", default="auto", help="default: auto")
+    add("--batch", type=_count, default=64, metavar="N", help="computed at once (default: 64)")
+    add("--concurrency", type=_count, default=32, metavar="N", help="of a server (default: 32)")
+    passes.set_defaults(run=run_passes)
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number from 0, got {text!r}")
+    return int(text)
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
@@ -155,3 +233,58 @@ def run_prepare(options: argparse.Namespace) -> int:
     print(report)
     print(f"written to {options.out}; what is left out, and why: {options.out / LEFT_OUT}")
     return 0
+
+
+def run_passes(options: argparse.Namespace) -> int:
+    """Measures, and prints what the questions came to."""
+    from icpo.data.passes import Passes, measure
+    from icpo.data.sources import Source
+    from icpo.demos import TEMPLATES, Template
+    from icpo.errors import ConfigError
+    from icpo.evaluation.engines import open_engine
+    from icpo.evaluation.settings import EngineSettings
+    from icpo.generation import Sampling
+    from icpo.reward import Checker
+
+    # As a source is written, so that columns are named in one way only.
+    source = Source.read(",".join([str(options.file), *options.columns]))
+    template: Template | None = TEMPLATES["paper"]
+    if options.template is not None:
+        template = Template.of(options.template)
+    elif source.recognised().name == "verl":
+        template = None
+    kind = "server" if options.server else "vllm" if options.vllm else "transformers"
+    if options.model is None and kind != "server":
+        raise ConfigError("--model: expected a folder or a name on the hub, but it is not set")
+    settings = EngineSettings(
+        kind=kind,
+        model=options.model,
+        dtype=options.dtype,
+        device=options.device,
+        batch=options.batch,
+        url=options.server,
+        concurrency=options.concurrency,
+    )
+    output = options.output or _beside(options.file)
+    found = measure(
+        source,
+        output,
+        Passes(
+            template,
+            Sampling(options.max_tokens, options.temperature, options.top_p, options.top_k),
+            options.samples,
+            options.seed,
+            Checker(options.profile),
+        ),
+        lambda chat: open_engine(settings, chat=chat),
+        {"kind": kind, "model": options.model, "dtype": options.dtype, "url": options.server},
+    )
+    print(found)
+    print(f"written to {output}")
+    return 0
+
+
+def _beside(file: Path) -> Path:
+    """FILE.passes.SUFFIX: the place of the output."""
+    suffixes = "".join(file.suffixes[-2:] if file.suffix.lower() == ".gz" else file.suffixes[-1:])
+    return file.with_name(f"{file.name.removesuffix(suffixes)}.passes{suffixes}")
