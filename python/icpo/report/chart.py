@@ -31,7 +31,7 @@ DASHES: tuple[tuple[float, ...], ...] = (
 )
 
 #: Per cent of a colour that are left of it on a dark page.
-LIGHTENED = 60
+LIGHTENED = 72
 
 #: In the units of the picture, which are pixels at its natural size.
 WIDTH, HEIGHT = 380, 200

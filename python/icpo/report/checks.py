@@ -281,8 +281,11 @@ def across(groups: Sequence[Condition]) -> Iterator[Finding]:
         return
     few = [group.name for group in groups if len(group.runs) < SEEDS]
     if few:
-        words = f"Runs of one method differ from seed to seed. Fewer than {SEEDS} runs of: "
-        yield Finding(LOOK, "", [words, "; ".join(few), "."])
+        bound = element("span", f"Fewer than {SEEDS} runs", class_="bound")
+        words = "; ".join(few)
+        yield Finding(
+            LOOK, "", [bound, f" of {words}: runs of one method differ from seed to seed."]
+        )
     for key in SHARED:
         if differing([{key: run.setting(key) or ""} for run in runs if run.settings]):
             yield Finding(LOOK, "", [f"{key} is not the same in all runs."])

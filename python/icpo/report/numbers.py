@@ -94,11 +94,15 @@ class Number:
 
     def shown(self, form: Format) -> Markup:
         """As an element that carries value and trace."""
+        return self.as_written(form(self.value))
+
+    def as_written(self, text: str) -> Markup:
+        """The same, in the words that are given."""
         if math.isnan(self.value):
             return element("span", "\N{EN DASH}", class_="none", title="no value")
         return element(
             "data",
-            form(self.value),
+            text,
             value=repr(self.value),
             data_from=json.dumps(self.trace.plain(), ensure_ascii=False),
             title=f"{self.value!r}: {self.trace.words()}",
@@ -187,20 +191,15 @@ def number(value: float) -> str:
     return written.replace("-", "\N{MINUS SIGN}")
 
 
-def spread(middle: float, error: float, form: Format) -> tuple[str, str]:
-    """A mean and its standard error, both to the second digit of the error.
-
-    >>> spread(0.51049, 0.1473, number), spread(0.7932, 0.1042, percent)
-    (('0.51', '0.15'), ('79.3', '10.4\\xa0%'))
-    """
-    if form is percent:
-        return percent(middle)[:-2], percent(error)
-    if not 0 < abs(error) < math.inf or abs(middle) >= 1e6 or error < 1e-6:
-        return form(middle), form(error)
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    shown = (f"{value:,.{decimals}f}" for value in (middle, error))
-    first, second = (text.replace("-", "\N{MINUS SIGN}") for text in shown)
-    return first, second
+def spread(middle: Number, error: Number, form: Format) -> list[Markup | str]:
+    """A mean and its standard error, both to the second digit of the error; alone without one."""
+    if math.isnan(error.value):
+        return [middle.shown(form)]
+    if form is percent or not 1e-6 < error.value < 1e6 or abs(middle.value) >= 1e9:
+        return [middle.shown(form), " ± ", error.shown(form)]
+    decimals = max(0, 1 - math.floor(math.log10(error.value)))
+    both = (f"{one.value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}") for one in (middle, error))
+    return [middle.as_written(next(both)), " ± ", error.as_written(next(both))]
 
 
 def ranges(lines: Sequence[int]) -> str:

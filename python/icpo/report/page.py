@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icpo import __version__
-from icpo.report import chart, checks, rollouts, tables
+from icpo.report import benchmarks, chart, checks, rollouts, tables
 from icpo.report.conditions import Condition, conditions
 from icpo.report.html import Child, Markup, element, join
 from icpo.report.panels import PANELS, WINDOW, Panel
@@ -41,19 +41,23 @@ def report(folders: Sequence[Path], *, characters: int = CHARACTERS) -> str:
 
 def page(runs: Sequence[Run], samples: Sequence[Samples]) -> str:
     """The page about runs, and what was sampled in them."""
-    groups = conditions(runs)
+    trained = [run for run in runs if run.record.kind != "eval"]
+    evaluated = [run for run in runs if run.record.kind == "eval"]
+    groups = conditions(trained)
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
-    sections = [
-        ("results", "Results", _results(groups)),
+    parts = [
+        ("results", "Results", _results(groups) if trained else None),
+        ("benchmarks", "Benchmarks", _benchmarks(evaluated) if evaluated else None),
         ("checks", "Before believing it", _checks(groups, samples)),
-        ("figures", "Figures", _figures(groups)),
+        ("figures", "Figures", _figures(groups) if trained else None),
         ("rollouts", "Rollouts", _rollouts(samples)),
         ("configuration", "Configuration", _configuration(runs)),
         ("versions", "Versions", _versions(runs)),
-        ("time", "Time", [tables.time_spent(runs) or _none("No run has recorded times.")]),
-        ("everything", "Every figure", _everything(runs)),
+        ("time", "Time", _time(trained) if trained else None),
+        ("everything", "Every figure", _everything(trained) if trained else None),
         ("files", "Files", _files(runs)),
     ]
+    sections = [(key, name, children) for key, name, children in parts if children is not None]
     body = [
         element(
             "header",
@@ -111,6 +115,19 @@ def _results(groups: Sequence[Condition]) -> list[Child]:
         None if merged is None else element("h3", "By run"),
         tables.by_run(groups),
         _note(note),
+    ]
+
+
+def _benchmarks(runs: Sequence[Run]) -> list[Child]:
+    return [
+        benchmarks.scores(runs),
+        *benchmarks.notes(runs),
+        _note(
+            "As the evaluation wrote them. Accuracy ± standard error over seeds; interval: 95 %, "
+            "bootstrap over problems. pass@n: one of n samples is right; maj@n: the most frequent "
+            "answer is. Cut off: responses that reached the limit; no answer: none was found, or "
+            "it could not be judged. Differences are tested by icpo compare."
+        ),
     ]
 
 
@@ -276,12 +293,17 @@ def _versions(runs: Sequence[Run]) -> list[Child]:
     ]
 
 
+def _time(runs: Sequence[Run]) -> list[Child]:
+    return [tables.time_spent(runs) or _none("No run has recorded times.")]
+
+
 def _everything(runs: Sequence[Run]) -> list[Child]:
     there = [run for run in runs if run.keys]
     if not there:
         return [_none("No run has recorded figures of training.")]
     return [
-        element("details", element("summary", run.name), tables.every_figure(run)) for run in there
+        element("details", element("summary", run.name), tables.every_figure(run), class_="long")
+        for run in there
     ]
 
 

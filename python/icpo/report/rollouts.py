@@ -82,7 +82,7 @@ def _card(samples: Samples, example: Example, one: Shown) -> Markup:
             else _number(samples, one, "tokens", response.tokens).shown(integer),
         ),
         ("cut off", "yes" if response.finished is False else None),
-        ("demonstrations", ", ".join(response.demos) or None),
+        ("demonstrations", element("code", ", ".join(response.demos)) if response.demos else None),
         ("trained on", {True: "yes", False: "no", None: None}[response.trained]),
     ]
     return element(

@@ -104,7 +104,7 @@ def by_run(groups: Sequence[Condition]) -> Markup:
         [
             [
                 _key(group, run.name),
-                group.name,
+                element("span", group.name, class_="called"),
                 _setting(run, "seed"),
                 run.made.shown(integer),
                 *(of(run).shown(form) for _, of, form in columns),
@@ -142,16 +142,12 @@ def _told(runs: Sequence[Run]) -> list[tuple[str, Callable[[Run], Number], Forma
 
 
 def _spread(parts: Sequence[Number], form: Format) -> Child:
-    middle, error = mean(parts), standard_error(parts)
-    if math.isnan(error.value):
-        return middle.shown(form)
-    words = spread(middle.value, error.value, form)
-    return [middle.shown(lambda _: words[0]), " ± ", error.shown(lambda _: words[1])]
+    return spread(mean(parts), standard_error(parts), form)
 
 
 def _key(group: Condition, name: str) -> Markup:
     """A name with the colour of its line."""
-    return element("span", element("i", class_=f"key c{group.number % 7}"), name, class_="keyed")
+    return element("span", element("i", class_=f"key c{group.number % 7}"), name, class_="called")
 
 
 ##### Settings and versions
@@ -271,7 +267,7 @@ def files(runs: Sequence[Run]) -> Markup:
     for run in runs:
         record = run.record
         read = [record.config_file, record.metrics_file, *record.response_files]
-        read += [record.folder / name for name in (VERSIONS, TIMINGS)]
+        read += [record.folder / name for name in (VERSIONS, TIMINGS, "results.json")]
         for path in dict.fromkeys(path for path in read if path is not None and path.is_file()):
             size, lines, digest = _measured(path)
             rows.append(
@@ -283,7 +279,7 @@ def files(runs: Sequence[Run]) -> Markup:
                     Number(lines, Leaf("lines", run.name, run.relative(path), (), "")).shown(
                         integer
                     ),
-                    element("code", digest),
+                    element("code", digest[:16], title=digest, data_digest=digest),
                 ]
             )
     return table(["file", "bytes", "lines", "SHA-256"], rows, class_="figures files")
