@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from icpo import _core
 from icpo.data.paper import INSTRUCTION, KNOWN, PAPER
+from icpo.errors import ConfigError
 
 __all__ = ["add_parser"]
 
@@ -160,7 +163,8 @@ def _add_passes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add(
         "--template",
         metavar="NAME",
-        help="form of the prompts (default: verl's messages as they are; other rows: paper)",
+        help="form of the prompts, or its fields as JSON (default: verl's messages as they are; "
+        "other rows: paper)",
     )
     add("--max-tokens", type=_count, default=8192, metavar="N", help="of an answer (default: 8192)")
     add("--temperature", type=float, default=1.0, metavar="T", help="default: 1")
@@ -240,7 +244,6 @@ def run_passes(options: argparse.Namespace) -> int:
     from icpo.data.passes import Passes, measure
     from icpo.data.sources import Source
     from icpo.demos import TEMPLATES, Template
-    from icpo.errors import ConfigError
     from icpo.evaluation.engines import open_engine
     from icpo.evaluation.settings import EngineSettings
     from icpo.generation import Sampling
@@ -250,7 +253,7 @@ def run_passes(options: argparse.Namespace) -> int:
     source = Source.read(",".join([str(options.file), *options.columns]))
     template: Template | None = TEMPLATES["paper"]
     if options.template is not None:
-        template = Template.of(options.template)
+        template = Template.of(_template(options.template))
     elif source.recognised().name == "verl":
         template = None
     kind = "server" if options.server else "vllm" if options.vllm else "transformers"
@@ -282,6 +285,16 @@ def run_passes(options: argparse.Namespace) -> int:
     print(found)
     print(f"written to {output}")
     return 0
+
+
+def _template(text: str) -> Any:
+    """A name, or a mapping."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--template: expected a name or JSON, got {text!r}: {error}") from None
 
 
 def _beside(file: Path) -> Path:
