@@ -59,6 +59,10 @@ class Response:
     tokens: int | None
     #: Whether it ended by itself, not at the length limit.
     finished: bool | None
+    #: How many demonstrations it was asked with, those that the prompt limit cost included.
+    shots: int = 0
+    #: Of an evaluation: the benchmark.
+    benchmark: str | None = None
 
     @property
     def right(self) -> bool:
@@ -238,7 +242,8 @@ def _lines(file: Path) -> Iterator[Row]:
 
 def _object(file: Path, index: int, line: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(line)
+        # Half a surrogate pair, which a model may well produce, stands there as it is.
+        content = json.loads(line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: line {index + 1}: no JSON: {error}") from None
     if not isinstance(content, dict):
@@ -317,6 +322,7 @@ def _trainer(files: Sequence[Path]) -> Iterator[Response]:
                 demos=_demos(row),
                 tokens=_maybe(row, "tokens", int),
                 finished=_maybe(row, "finished", bool),
+                shots=len(_demos(row)),
             )
 
 
@@ -345,31 +351,38 @@ def _verl(files: Sequence[Path]) -> Iterator[Response]:
                 demos=_demos(row),
                 tokens=None,
                 finished=None,
+                shots=len(_demos(row)),
             )
 
 
 def _eval(files: Sequence[Path]) -> Iterator[Response]:
     for file in files:
+        # A problem's prompt without demonstrations, where it was asked so, too.
+        bare: dict[str, str] = {}
         for row in _lines(file):
+            problem, prompt = _typed(row, "problem", str), _typed(row, "prompt", str)
             demos = _demos(row)
-            prompt = _maybe(row, "prompt", str)
+            if not demos:
+                bare[problem] = prompt
             yield Response(
                 file=file,
                 line=row.index + 1,
                 step=None,
-                problem=_typed(row, "problem", str),
-                prompt=None if demos else prompt,
+                problem=problem,
+                prompt=bare.get(problem),
                 expert_prompt=prompt if demos else None,
                 text=_typed(row, "text", str),
                 gold=_gold(row, "gold"),
                 reward=_typed(row, "reward", float),
-                outcome=_maybe(row, "outcome", str),
+                outcome=_typed(row, "outcome", str),
                 expert=bool(demos),
                 accepted=None,
                 trained=None,
                 demos=demos,
                 tokens=_maybe(row, "tokens", int),
                 finished=_maybe(row, "finished", bool),
+                shots=_typed(row, "shots", int),
+                benchmark=_typed(row, "benchmark", str),
             )
 
 
