@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from icpo.mixing import Bonus, Plan
+from icpo.mixing import Bonus, Lessons, Plan, Prefix
 from icpo.objective import LossConfig
 from icpo.schema import Form, Section, expected
 from icpo.trainer.config import TrainConfig
@@ -28,7 +28,14 @@ PAGE, VERL_PAGE = DOCS / "training.md", DOCS / "verl.md"
 BEGIN, END = "<!-- settings: written by scripts/settings_table.py -->", "<!-- /settings -->"
 
 #: Parts of an algorithm, which are settings below its key.
-PARTS = {"algorithm": Plan, "algorithm.bonus": Bonus, "algorithm.loss": LossConfig}
+PARTS = {
+    "algorithm": Plan,
+    "algorithm.bonus": Bonus,
+    "algorithm.lessons": Lessons,
+    "algorithm.prefix": Prefix,
+    "algorithm.loss": LossConfig,
+}
+
 
 PRESET = "A loss to begin with, in `icpo.objective.PRESETS`, in place of the algorithm's own."
 
@@ -157,7 +164,10 @@ def table(section: type[Section], paper: Mapping[str, str] | None = None) -> Ite
 
 def parts() -> Iterator[str]:
     """What can be changed of an algorithm."""
-    yield "### Parts of an algorithm\n\nDefaults are those of `icpo`. None is `null` in a file."
+    yield (
+        "### Parts of an algorithm\n\nDefaults are those of `icpo`, which has no bonus, lessons or "
+        "prefix: theirs hold once one is given. None is `null` in a file."
+    )
     rows = []
     for key, part in PARTS.items():
         said = comments(part)

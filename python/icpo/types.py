@@ -69,10 +69,13 @@ class Rollout:
     reward: float
     #: The checker's verdict: ``equal``, ``not_equal``, or ``unknown`` if it could not be told.
     outcome: str
-    #: Whether it was sampled under an expert prompt.
+    #: Whether it was sampled under an expert prompt, or holds what somebody else wrote.
     expert: bool = False
     #: Ids of the demonstrations in that prompt.
     demos: tuple[str, ...] = ()
+    #: The first so many tokens were given, not sampled: part of a stored solution, or all of it.
+    #: Their `logp` is 0, which stands for nothing.
+    given: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,5 +87,5 @@ class RolloutGroup:
     prompt: Tokens  # (P,)
     #: τ_on ~ π_old(·|x).
     policy: tuple[Rollout, ...]
-    #: τ_off ~ π_old(·|x_exp), whether accepted or not.
+    #: τ_off ~ π_old(·|x_exp), or from stored solutions, whether accepted or not.
     expert: tuple[Rollout, ...] = ()

@@ -101,12 +101,13 @@ class Template:
 
     def render(self, question: str, demos: Sequence[Demo]) -> str:
         """The demonstrations in their order, then the question."""
-        parts = [
-            _fill(self.demo, {"question": demo.question, "solution": demo.solution})
-            for demo in demos
-        ]
+        parts = [self.shown(demo) for demo in demos]
         parts.append(_fill(self.question, {"question": question}))
         return self.separator.join(parts)
+
+    def shown(self, demo: Demo) -> str:
+        """One demonstration."""
+        return _fill(self.demo, {"question": demo.question, "solution": demo.solution})
 
 
 _PAPER = Template(

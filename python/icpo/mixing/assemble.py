@@ -48,10 +48,21 @@ class Batch:
     accepted: NDArray[np.bool_]  # (B,)
     #: Number of the row's group.
     group: NDArray[np.int64]  # (B,)
+    #: Of each completion, how many tokens were given, not sampled, the first ones. None: none.
+    given: tuple[int, ...] | None = None
+    #: Which tokens of each completion are trained on. None: all.
+    trained: tuple[NDArray[np.bool_], ...] | None = None
 
     def __len__(self) -> int:
         """B."""
         return len(self.completions)
+
+    @property
+    def trained_tokens(self) -> NDArray[np.int64]:  # (B,)
+        """How many tokens of each completion are trained on."""
+        if self.trained is None:
+            return self.lengths
+        return np.array([int(mask.sum()) for mask in self.trained], np.int64)
 
     @property
     def lengths(self) -> NDArray[np.int64]:  # (B,)
@@ -63,6 +74,8 @@ class Batch:
         chosen = np.asarray(index, np.int64)
 
         def take(values: Any) -> Any:
+            if values is None:
+                return None
             if isinstance(values, tuple):
                 return tuple(values[i] for i in chosen)
             return values[chosen]
@@ -82,7 +95,11 @@ class Batch:
         """The same with log π_old(τ_t | sampled prompt) as given, row by row."""
         return dataclasses.replace(self, behavior_logp=self._per_token("behavior_logp", logp))
 
-    def _per_token(self, name: str, rows: Sequence[LogProbs]) -> tuple[LogProbs, ...]:
+    def with_trained(self, masks: Sequence[NDArray[np.bool_]]) -> Batch:
+        """The same with only these tokens trained on, row by row."""
+        return dataclasses.replace(self, trained=self._per_token("trained", masks))
+
+    def _per_token(self, name: str, rows: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         if len(rows) != len(self):
             raise ShapeError(f"{name}: expected {len(self)} rows, got {len(rows)}")
         for i, (row, tokens) in enumerate(zip(rows, self.completions, strict=True)):
@@ -109,26 +126,32 @@ def assemble(
         total_steps: T of the bonus.
     """
     members = [
-        (number, one.group.prompt, rollout, accepted)
+        (number, one.group.prompt, rollout, accepted, counts)
         for number, one in enumerate(mixed)
-        for rollout, accepted in zip(one.members, one.member_accepted, strict=True)
+        for rollout, accepted, counts in zip(
+            one.members, one.member_accepted, one.member_counts, strict=True
+        )
     ]
     groups = np.array([number for number, *_ in members], np.int64)
-    rollouts = [rollout for _, _, rollout, _ in members]
+    rollouts = [rollout for _, _, rollout, *_ in members]
     rewards = np.array([rollout.reward for rollout in rollouts], np.float64)
     expert_mask = np.array([rollout.expert for rollout in rollouts], np.bool_)
-    accepted = np.array([flag for *_, flag in members], np.bool_)
+    accepted = np.array([flag for *_, flag, _ in members], np.bool_)
+    counts = np.array([flag for *_, flag in members], np.bool_)
     shaped = rewards if bonus is None else bonus.shaped(rewards, accepted, step, total_steps)
+    given = [rollout.given for rollout in rollouts]
+    advantage = loss.advantages(shaped, groups, expert_mask=expert_mask, keep_mask=counts)
     return Batch(
-        prompts=tuple(prompt for _, prompt, _, _ in members),
+        prompts=tuple(prompt for _, prompt, *_ in members),
         sampled_prompts=tuple(rollout.prompt for rollout in rollouts),
         completions=tuple(rollout.tokens for rollout in rollouts),
         behavior_logp=tuple(rollout.logp for rollout in rollouts),
         old_logp=tuple(rollout.logp for rollout in rollouts),
         rewards=rewards,
         shaped_rewards=np.asarray(shaped, np.float64),
-        advantage=np.asarray(loss.advantages(shaped, groups, expert_mask=expert_mask), np.float64),
+        advantage=np.asarray(advantage, np.float64),
         expert_mask=expert_mask,
         accepted=accepted,
         group=groups,
+        given=tuple(given) if any(given) else None,
     )

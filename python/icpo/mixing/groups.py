@@ -31,6 +31,8 @@ class MixedGroup:
     entered: tuple[bool, ...]
     #: Indices of those of ``group.policy`` that made room.
     replaced: tuple[int, ...]
+    #: Of each member, whether it has an advantage, and a part in those of others.
+    member_counts: tuple[bool, ...]
 
 
 def mix(group: RolloutGroup, plan: Plan, rng: np.random.Generator) -> MixedGroup:
@@ -58,7 +60,10 @@ def mix(group: RolloutGroup, plan: Plan, rng: np.random.Generator) -> MixedGroup
         else:
             members.append(group.expert[i])
             member_accepted.append(accepted[i])
-    return MixedGroup(group, tuple(members), tuple(member_accepted), accepted, entered, replaced)
+    counts = tuple(rule.counts or not rollout.expert for rollout in members)
+    return MixedGroup(
+        group, tuple(members), tuple(member_accepted), accepted, entered, replaced, counts
+    )
 
 
 def _check(group: RolloutGroup, plan: Plan) -> None:

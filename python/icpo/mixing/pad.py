@@ -41,9 +41,9 @@ def pad(batch: Batch, pad_id: int) -> Padded:
     """The batch as rectangular arrays, no wider than they have to be."""
     prompt_lengths = np.array([len(prompt) for prompt in batch.prompts], np.int64)
     responses = _right(batch.completions, pad_id, np.int64)
-    loss_mask = _places(batch.lengths)
+    taken = _places(batch.lengths)
     # Prompts are turned round, padded on the right, and turned round again.
-    attention_mask = np.concatenate([_places(prompt_lengths)[:, ::-1], loss_mask], axis=1)
+    attention_mask = np.concatenate([_places(prompt_lengths)[:, ::-1], taken], axis=1)
     prompts = _right([prompt[::-1] for prompt in batch.prompts], pad_id, np.int64)[:, ::-1]
     return Padded(
         input_ids=np.concatenate([prompts, responses], axis=1),
@@ -51,7 +51,7 @@ def pad(batch: Batch, pad_id: int) -> Padded:
         # What pads has the position of the token before it: attended to by none, but in range.
         position_ids=np.maximum(attention_mask.cumsum(axis=1, dtype=np.int64) - 1, 0),
         responses=responses,
-        loss_mask=loss_mask,
+        loss_mask=taken if batch.trained is None else _right(batch.trained, False, np.bool_),
         advantage=batch.advantage.astype(np.float32),
         expert_mask=batch.expert_mask,
         old_logp=_right(batch.old_logp, 0.0, np.float32),

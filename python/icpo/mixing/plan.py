@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icpo.errors import ConfigError, MissingArgumentError
-from icpo.mixing.rules import GROUPS, TARGETS
+from icpo.mixing.rules import GROUPS, SOURCES, TARGETS
 
 __all__ = ["Plan"]
 
@@ -26,21 +26,24 @@ class Plan:
 
     #: N, rollouts in a group.
     n: int = 8
-    #: N_off, rollouts sampled from the prompt with demonstrations. 0: plain GRPO.
+    #: N_off, expert rollouts. 0: plain GRPO.
     n_off: int = 1
-    #: How these join the group: ``replace``, ``reserve`` or ``always``; see `GROUPS`.
+    #: How these join the group: ``replace``, ``reserve``, ``always``, ``beside`` or ``alone``; see
+    #: `GROUPS`.
     group: str = "replace"
     #: Prompts that get them: ``all``, ``non_pass`` or ``some_pass``; see `TARGETS`.
     target: str = "all"
     #: δ of eq. 8: the reward that an accepted expert rollout has at least, and that makes an
     #: on-policy one count as right.
     delta: float = 1.0
+    #: Where expert rollouts come from: ``demonstrations``, ``stored`` or ``prefix``; see `SOURCES`.
+    source: str = "demonstrations"
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
         _check_count("n", self.n, 1)
         _check_count("n_off", self.n_off, 0)
-        for name, table in (("group", GROUPS), ("target", TARGETS)):
+        for name, table in (("group", GROUPS), ("target", TARGETS), ("source", SOURCES)):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in table:
                 known = " or ".join(repr(key) for key in table)
                 raise ConfigError(f"{name}: expected {known}, got {getattr(self, name)!r}")
@@ -50,11 +53,40 @@ class Plan:
             raise ConfigError(f"delta: expected a finite number, got {self.delta!r}")
         if self.n_off > self.n:
             raise ConfigError(f"n_off: expected at most n = {self.n}, got {self.n_off}")
-        if self.needs_rewards_first and self.policy_rollouts == 0:
+        if self.policy_rollouts == 0:
+            self._check_expert_rollouts_alone()
+
+    def _check_expert_rollouts_alone(self) -> None:
+        """Checks that something is learnt without on-policy rollouts."""
+        rule = GROUPS[self.group]
+        if rule.policy_rollouts(self.n, 0) == 0:
+            never = f"because group {self.group!r} has no on-policy rollouts"
+            if self.n_off == 0:
+                raise ConfigError(f"n_off: expected at least 1, {never}, got 0")
+            if self.needs_rewards_first:
+                raise ConfigError(f"target: expected 'all', {never}, got {self.target!r}")
+            return
+        if self.needs_rewards_first:
             raise ConfigError(
                 f"n_off: expected less than n = {self.n}, because target {self.target!r} looks at "
                 f"on-policy rollouts and group {self.group!r} would sample none, got {self.n_off}"
             )
+        if rule.counts and not rule.enters(False):
+            raise ConfigError(
+                f"n_off: expected less than n = {self.n}, because group {self.group!r} would be of "
+                "accepted expert rollouts alone, of which none is better than another, got "
+                f"{self.n_off}"
+            )
+
+    @property
+    def shows_demos(self) -> bool:
+        """Whether any rollout is sampled from a prompt with demonstrations."""
+        return self.n_off > 0 and SOURCES[self.source].demos
+
+    @property
+    def needs_solutions(self) -> bool:
+        """Whether problems have to come with stored solutions."""
+        return self.n_off > 0 and SOURCES[self.source].solutions
 
     @property
     def policy_rollouts(self) -> int:

@@ -1,4 +1,4 @@
-"""Who is in a group, and which prompts get expert rollouts: two tables of small functions."""
+"""Who is in a group, which prompts get expert rollouts, and where these come from: three tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["GROUPS", "TARGETS", "GroupRule", "Target"]
+__all__ = ["GROUPS", "SOURCES", "TARGETS", "GroupRule", "Source", "Target"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class GroupRule:
     #: On-policy rollouts that make room, from their number, the number of expert rollouts that
     #: enter, and a generator.
     replaced: Callable[[int, int, np.random.Generator], Sequence[int]]
+    #: Whether expert rollouts have advantages, and a part in those of others. If not, only the
+    #: likelihood term of the loss concerns them.
+    counts: bool = True
 
 
 def _all(n: int, n_off: int) -> int:
@@ -29,6 +32,10 @@ def _all(n: int, n_off: int) -> int:
 
 def _room_left(n: int, n_off: int) -> int:
     return n - n_off
+
+
+def _none(n: int, n_off: int) -> int:
+    return 0
 
 
 def _if_accepted(accepted: bool) -> bool:
@@ -55,6 +62,10 @@ GROUPS: dict[str, GroupRule] = {
     "reserve": GroupRule(_room_left, _if_accepted, _nobody),
     # The ablation without rejection, and the authors' code: right or wrong, they enter.
     "always": GroupRule(_room_left, _in_any_case, _nobody),
+    # They stand beside a full group, to be imitated.
+    "beside": GroupRule(_all, _in_any_case, _nobody, counts=False),
+    # They are imitated, and there is nothing else.
+    "alone": GroupRule(_none, _in_any_case, _nobody, counts=False),
 }
 
 
@@ -84,4 +95,26 @@ TARGETS: dict[str, Target] = {
     "all": Target(_every, needs_rewards=False),
     "non_pass": Target(_none_right, needs_rewards=True),
     "some_pass": Target(_some_right, needs_rewards=True),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where expert rollouts come from."""
+
+    #: Whether they are sampled from a prompt with demonstrations.
+    demos: bool
+    #: Whether they are made of solutions that are stored beside the problems.
+    solutions: bool
+    #: Whether these are only begun, and continued by the policy.
+    continued: bool = False
+
+
+SOURCES: dict[str, Source] = {
+    # The policy itself, shown worked examples: implicit expert forcing.
+    "demonstrations": Source(demos=True, solutions=False),
+    # Somebody else's solution of the same problem, as it is: LUFFY, and whoever imitates.
+    "stored": Source(demos=False, solutions=True),
+    # The beginning of such a solution, which the policy continues: Prefix-RFT.
+    "prefix": Source(demos=False, solutions=True, continued=True),
 }

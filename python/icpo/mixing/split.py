@@ -75,7 +75,7 @@ def _by_shape(prompts: NDArray[np.int64], completions: NDArray[np.int64]) -> lis
 def denominator(mini_batch: Batch, loss: LossConfig) -> float:
     """What the loss of each micro-batch is divided by, so that they add up to the mini-batch's.
 
-    Tokens for ``token-mean``, rows with any token otherwise.
+    Tokens that are trained on for ``token-mean``, rows with any of them otherwise.
 
     Raises:
         ConfigError: if the loss divides by the padded length, which differs between micro-batches.
@@ -86,8 +86,8 @@ def denominator(mini_batch: Batch, loss: LossConfig) -> float:
             "lengths, got None"
         )
     if loss.aggregation == "token-mean":
-        return float(mini_batch.lengths.sum())
-    return float((mini_batch.lengths > 0).sum())
+        return float(mini_batch.trained_tokens.sum())
+    return float((mini_batch.trained_tokens > 0).sum())
 
 
 def rows_with_gradient(mini_batch: Batch, loss: LossConfig) -> Rows:
@@ -101,4 +101,4 @@ def rows_with_gradient(mini_batch: Batch, loss: LossConfig) -> Rows:
     pulls = (mini_batch.advantage != 0) | everywhere
     if loss.sft_coef != 0:
         pulls = pulls | mini_batch.expert_mask
-    return np.flatnonzero(pulls & (mini_batch.lengths > 0))
+    return np.flatnonzero(pulls & (mini_batch.trained_tokens > 0))

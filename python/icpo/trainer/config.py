@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal
 
 from icpo import _core
 from icpo.algorithms import ALGORITHMS, Algorithm, algorithm
+from icpo.algorithms.composition import PARTS
 from icpo.demos import STRATEGIES, TEMPLATES
 from icpo.demos.form import TemplateSetting
 from icpo.errors import CheckpointError, ConfigError
 from icpo.generation import Sampling
-from icpo.mixing import Bonus, Plan
+from icpo.mixing import Plan
 from icpo.objective.config import LossConfig
 from icpo.reward import Checker
 from icpo.schema import Form, Range, Section, expected, refuse_unknown
@@ -108,6 +109,12 @@ class DataConfig(Section, key="data"):
     subject: str | None = None
     #: Column of the ids; null: ``id``, if the file has it, else rows are numbered from 1.
     id: str | None = None
+    #: Column of solutions by somebody else, a text or a list of texts; read from the training file
+    #: by algorithms that imitate or continue them.
+    solution: str | None = None
+    #: If a solution has more tokens than ``generation.max_new_tokens``: ``error`` stops, ``drop``
+    #: leaves its problem out.
+    overlong: Literal["error", "drop"] = "error"
     #: Only the first so many problems of the training file; null: all.
     limit: Count | None = None
 
@@ -179,7 +186,6 @@ class GenerationConfig(Section, key="generation"):
 
 
 _PLAN = tuple(each.name for each in dataclasses.fields(Plan))
-_BONUS = tuple(each.name for each in dataclasses.fields(Bonus))
 _LOSS = tuple(each.name for each in dataclasses.fields(LossConfig) if each.init)
 
 
@@ -194,7 +200,7 @@ def _below(key: str) -> Iterator[None]:
 
 def _read_algorithm(key: str, value: Any) -> Algorithm:
     """A preset by its name, with changes."""
-    known = ("name", *_PLAN, "bonus", "loss")
+    known = ("name", *_PLAN, *PARTS, "loss")
     if not isinstance(value, Mapping):
         raise ConfigError(f"{key}: expected a section with {', '.join(known)}, got {value!r}")
     refuse_unknown(key, value, known)
@@ -202,30 +208,36 @@ def _read_algorithm(key: str, value: Any) -> Algorithm:
     if name not in ALGORITHMS:
         raise ConfigError(f"{key}.name: expected one of {', '.join(ALGORITHMS)}, got {name!r}")
     found = algorithm(name)
-    with _below(key):
-        found = found.replace(**{each: value[each] for each in _PLAN if each in value})
-    for part, fields in (("bonus", _BONUS), ("loss", ("preset", *_LOSS))):
-        if part not in value:
+    changes: dict[str, Any] = {each: value[each] for each in _PLAN if each in value}
+    for part in (*PARTS, "loss"):
+        change = value.get(part)
+        if change is None and (part in PARTS or part not in value):
             continue
-        change = value[part]
-        if change is None and part == "bonus":
-            found = dataclasses.replace(found, bonus=None)
-            continue
+        fields = ("preset", *_LOSS) if part == "loss" else _names(PARTS[part])
         if not isinstance(change, Mapping):
             raise ConfigError(f"{key}.{part}: expected a section, got {change!r}")
         refuse_unknown(f"{key}.{part}", change, fields)
         with _below(f"{key}.{part}"):
-            found = found.replace(**{part: change})
-    return found
+            changes[part] = found.part(part, change)
+    left_out: dict[str, Any] = {part: None for part in PARTS if value.get(part, ...) is None}
+    with _below(key):  # all at once: one part may make sense with another only
+        return dataclasses.replace(found, **left_out).replace(**changes)
 
 
 def _write_algorithm(chosen: Algorithm) -> dict[str, Any]:
     return {
         "name": chosen.name,
         **vars(chosen.plan),
-        "bonus": None if chosen.bonus is None else dict(vars(chosen.bonus)),
+        **{
+            part: None if getattr(chosen, part) is None else dict(vars(getattr(chosen, part)))
+            for part in PARTS
+        },
         "loss": {name: getattr(chosen.loss, name) for name in _LOSS},
     }
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind))
 
 
 def _read_checker(key: str, value: Any) -> Checker:
@@ -341,8 +353,9 @@ class TrainConfig(Section):
     prompt: PromptConfig = field(default_factory=PromptConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     #: In a file: ``name``, of a preset in `icpo.algorithms.ALGORITHMS`, and what to change of it:
-    #: the fields of `icpo.mixing.Plan`; ``bonus``: null or fields of `icpo.mixing.Bonus`;
-    #: ``loss``: fields of `icpo.LossConfig` and perhaps a ``preset`` of it.
+    #: the fields of `icpo.mixing.Plan`; ``bonus``, ``lessons`` and ``prefix``: null or fields of
+    #: `Bonus`, `Lessons` and `Prefix` there; ``loss``: fields of `icpo.LossConfig` and perhaps a
+    #: ``preset`` of it.
     algorithm: Annotated[Algorithm, Form(_read_algorithm, _write_algorithm)] = field(
         default_factory=lambda: algorithm("icpo")
     )
@@ -377,10 +390,22 @@ class TrainConfig(Section):
             raise ConfigError(
                 f"mini_batch: expected a divisor of batch = {self.batch}, got {self.mini_batch}"
             )
-        if self.algorithm.plan.n_off > 0 and self.demos is None:
+        chosen = self.algorithm
+        if self.demos is None and (chosen.plan.shows_demos or chosen.problems == "demos"):
+            use = "shows demonstrations" if chosen.plan.shows_demos else "is trained on these"
             raise ConfigError(
-                f"demos: expected {expected(DemosConfig)}, because algorithm "
-                f"{self.algorithm.name!r} shows demonstrations, but it is not set"
+                f"demos: expected {expected(DemosConfig)}, because algorithm {chosen.name!r} "
+                f"{use}, but it is not set"
+            )
+        if self.data.solution is None and chosen.needs_solutions:
+            raise ConfigError(
+                f"data.solution: expected a column, because algorithm {chosen.name!r} needs stored "
+                "solutions, but it is not set"
+            )
+        if chosen.divides_by_unsampled and self.old_logp != "recompute":
+            raise ConfigError(
+                f"old_logp: expected 'recompute', because algorithm {chosen.name!r} has ratios of "
+                f"tokens that no sampler has probabilities of, got {self.old_logp!r}"
             )
         if self.eval.every is not None and self.data.test is None:
             raise ConfigError(
@@ -445,7 +470,12 @@ class TrainConfig(Section):
             if not any(key == free or key.startswith(f"{free}.") for free in _FREE)
         }
         bonus = self.algorithm.bonus
-        if self.optim.schedule == "constant" and (bonus is None or bonus.schedule == "exp"):
+        parts = (self.algorithm.lessons, self.algorithm.prefix)
+        if (
+            self.optim.schedule == "constant"
+            and (bonus is None or bonus.schedule == "exp")
+            and not any(parts)
+        ):
             del settings["steps"]
         if self.model.lora is not None or self.algorithm.loss.kl != "none":
             settings["model.path"] = self.model.path

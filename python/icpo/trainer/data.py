@@ -23,7 +23,7 @@ from icpo.tables import Row, UnreadableRow, placed_rows
 from icpo.trainer.config import DataConfig, DemosConfig
 from icpo.types import Problem
 
-__all__ = ["PromptOrder", "load_demos", "load_problems", "unverifiable"]
+__all__ = ["PromptOrder", "load_demos", "load_problems", "pool_problems", "unverifiable"]
 
 #: Of several rows with the same fault, so many are described.
 DESCRIBED = 3
@@ -38,8 +38,11 @@ def load_problems(
     checker: Checker,
     *,
     limit: int | None = None,
+    solutions: bool = False,
 ) -> list[Problem]:
     """The problems in a file, at least one; only the first `limit`, if given.
+
+    `solutions` says whether stored solutions are needed, and so have to be there.
 
     Raises:
         DataError: naming file and line, if a column is missing, a row can not be read, a question
@@ -54,6 +57,7 @@ def load_problems(
                 question=row.text("data.question", columns.question),
                 answer=row.answer("data.answer", columns.answer),
                 subject=row.subject("data.subject", columns.subject),
+                solutions=_solutions(row, columns.solution) if solutions else (),
             )
         except UnreadableRow as fault:
             raise row.error(fault) from None
@@ -78,6 +82,32 @@ def load_problems(
             f"{described}{'; ...' if len(faults) > DESCRIBED else ''}"
         )
     return problems
+
+
+def pool_problems(pool: DemoPool, path: Path, checker: Checker) -> list[Problem]:
+    """The questions of a pool as problems; a gold answer is what its solution comes to.
+
+    Raises:
+        DataError: if what a solution comes to can not be verified.
+    """
+    problems = [Problem(demo.id, demo.question, demo.solution, demo.subject) for demo in pool]
+    faults = unverifiable(problems, checker)
+    if faults:
+        described = "; ".join(
+            f"demonstration {problems[place].id!r}: {why}"
+            for place, why in itertools.islice(faults.items(), DESCRIBED)
+        )
+        raise DataError(
+            f"{path}: expected solutions whose answer the checker can verify with profile "
+            f"{checker.profile!r}, because the pool is trained on, but {len(faults)} of "
+            f"{len(problems)} have none: {described}{'; ...' if len(faults) > DESCRIBED else ''}"
+        )
+    return problems
+
+
+def _solutions(row: Row, column: str | None) -> tuple[str, ...]:
+    found = row.answer("data.solution", column or "solution")
+    return (found,) if isinstance(found, str) else found
 
 
 def load_demos(columns: DemosConfig) -> DemoPool:
@@ -160,6 +190,11 @@ class PromptOrder:
     def epoch(self) -> int:
         """Epochs completed."""
         return self._drawn // len(self._problems)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Problem]:
+        """All problems."""
+        return {problem.id: problem for problem in self._problems}
 
     def draw(self, count: int) -> list[Problem]:
         """The next batch, of `count` problems."""

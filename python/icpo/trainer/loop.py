@@ -50,31 +50,32 @@ def train(config: TrainConfig, *, resume: bool | None = None) -> Summary:
 
 def algorithm_1(run: Run) -> None:
     """Trains from where the run stands to its last step."""
-    plan, bonus, loss = run.algorithm.plan, run.algorithm.bonus, run.algorithm.loss
     total = run.config.steps
 
     for step in range(run.step + 1, total + 1):  # 1: for each step
-        problems = run.order.draw(run.config.batch)  # 2: sample prompts x_i
+        problems, does = run.turn(step)  # 2: sample prompts x_i
         try:
             # 3-9: τ_i^j ~ π_old(·|x_i) and R(τ_i^j); k demonstrations from the pool, x_i^exp;
             # τ_i^IEF ~ π_old(·|x_i^exp) and R(τ_i^IEF).
-            sampled = run.sampler.collect(problems, step)
+            sampled = run.sampler.collect(problems, step, does.plan)
 
             with run.clock("mixing"):
                 # 10-12: if R(τ_i^IEF) ≥ δ and it is correct, it replaces a random τ_i^j.
                 chance = _generator(run, step, Stream.MIXING)
-                mixed = [mix(group, plan, chance) for group in sampled.groups]
+                mixed = [mix(group, does.plan, chance) for group in sampled.groups]
                 # 13-17: R + α·γ(t) where that is enabled; Â by eq. 6. From here on demonstrations
                 # are gone: every τ stands behind its plain prompt.
-                batch = assemble(mixed, loss=loss, bonus=bonus, step=step - 1, total_steps=total)
+                batch = assemble(
+                    mixed, loss=does.loss, bonus=does.bonus, step=step - 1, total_steps=total
+                )
 
             # 18-20: L by eq. 10, and θ ← θ - η∇L, a mini-batch at a time.
             learned = run.learner.update(
-                batch, run.rate(step), _generator(run, step, Stream.MINI_BATCHES)
+                batch, does.loss, run.rate(step, does), _generator(run, step, Stream.MINI_BATCHES)
             )
 
             # 21: π_old ← π_θ: sampler and learner hold the same parameters.
-            run.finish(step, sampled, mixed, batch, learned)
+            run.finish(step, does, sampled, mixed, batch, learned)
         except NonFiniteError as error:
             ids = ", ".join(repr(problem.id) for problem in problems)
             raise NonFiniteError(

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from icpo.bars import without_bars
+from icpo.demos.solution import behind_an_answer
 from icpo.errors import ConfigError
 from icpo.trainer.config import GenerationConfig, LoraConfig, ModelConfig, PromptConfig
 
@@ -128,7 +129,7 @@ def end_ids(model: Any, tokenizer: Any, *, chat: bool) -> tuple[int, ...]:
         ids = getattr(owner, "eos_token_id", None)
         found.update([] if ids is None else ids if isinstance(ids, Sequence) else [ids])
     if chat:
-        found.update(_behind_an_answer(tokenizer))
+        found.update(behind_an_answer(tokenizer))
     if not found:
         raise ConfigError(
             "model.path: expected an end token in generation_config.json or the tokenizer; without "
@@ -137,19 +138,14 @@ def end_ids(model: Any, tokenizer: Any, *, chat: bool) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _behind_an_answer(tokenizer: Any) -> list[int]:
-    """The special token with which the chat template ends an answer, if it does."""
-    if tokenizer.chat_template is None:
-        raise ConfigError(
-            "prompt.template: expected one without chat, since the tokenizer has no chat template"
-        )
-    answer = "7"
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}],
-        tokenize=False,
-    )
-    behind = tokenizer(text.rpartition(answer)[2], add_special_tokens=False).input_ids
-    return [token for token in behind[:1] if token in tokenizer.all_special_ids]
+def end_of_solutions(tokenizer: Any, ends: Sequence[int], *, chat: bool) -> int:
+    """The end token to put behind a text that the policy did not write itself."""
+    likely: list[int] = [
+        *(behind_an_answer(tokenizer) if chat else ()),
+        tokenizer.eos_token_id,
+        *ends,
+    ]
+    return next(token for token in likely if token in ends)
 
 
 def autocast_dtype(config: ModelConfig) -> torch.dtype | None:
@@ -157,14 +153,21 @@ def autocast_dtype(config: ModelConfig) -> torch.dtype | None:
     return None if config.dtype == "float32" else torch.bfloat16
 
 
-def check_lengths(model: Any, prompt: PromptConfig, generation: GenerationConfig) -> None:
-    """Refuses prompts and rollouts that are longer together than the model has positions."""
+def check_lengths(
+    model: Any, prompt: PromptConfig, generation: GenerationConfig, *, continued: bool = False
+) -> None:
+    """Refuses prompts and rollouts that are longer together than the model has positions.
+
+    `continued`: behind a prompt there may be as many tokens of a solution as a rollout has.
+    """
     positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and prompt.max_tokens + generation.max_new_tokens > positions:
+    times = 2 if continued else 1
+    if positions is not None and prompt.max_tokens + times * generation.max_new_tokens > positions:
+        room = f"{positions} - prompt.max_tokens"
         raise ConfigError(
-            f"generation.max_new_tokens: expected at most {positions} - prompt.max_tokens = "
-            f"{positions - prompt.max_tokens}, because the model has {positions} positions, got "
-            f"{generation.max_new_tokens}"
+            f"generation.max_new_tokens: expected at most "
+            f"{f'({room}) / 2' if continued else room} = {(positions - prompt.max_tokens) // times}"
+            f", because the model has {positions} positions, got {generation.max_new_tokens}"
         )
 
 

@@ -197,6 +197,7 @@ def _rows(one: MixedGroup, decode: Callable[[Tokens], str]) -> Iterator[dict[str
             "prompt": decode(rollout.prompt),
             "response": rollout.text,
             "tokens": len(rollout.tokens),
+            "given": rollout.given,
             "finished": rollout.finished,
             "outcome": rollout.outcome,
             "reward": rollout.reward,

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from icpo.algorithms import Algorithm
+from icpo.algorithms.composition import Step
 from icpo.demos import DemoSampler
-from icpo.mixing import Batch, MixedGroup, step_metrics
+from icpo.mixing import LESSON_PLAN, Batch, MixedGroup, Timetable, step_metrics, unsolved
 from icpo.trainer.checkpoint import Checkpoint, Checkpoints
 from icpo.trainer.clock import Clock
 from icpo.trainer.config import TrainConfig
@@ -53,6 +54,7 @@ class Run:
     tokenizer: Any
     optimizer: torch.optim.Optimizer
     order: PromptOrder
+    timetable: Timetable[Problem]
     demos: DemoSampler | None
     sampler: RolloutSampler
     learner: Learner
@@ -85,9 +87,18 @@ class Run:
         if self.config.eval.at_start and self.test is not None:
             self.recorder.metrics(0, self._evaluation(shown=True, last=False), self.clock.take())
 
-    def rate(self, step: int) -> float:
+    def turn(self, step: int) -> tuple[list[Problem], Step]:
+        """The problems of a step, and what is done with them."""
+        lesson = self.timetable.lesson(step, self.order.draw)
+        if lesson is not None:
+            return lesson, self.algorithm.lesson
+        return self.order.draw(self.config.batch), self.algorithm.reinforcement
+
+    def rate(self, step: int, does: Step) -> float:
         """The learning rate of a step, counted from 1."""
-        optim = self.config.optim
+        optim, lessons = self.config.optim, self.algorithm.lessons
+        if lessons is not None and lessons.lr is not None and does == self.algorithm.lesson:
+            return lessons.lr
         return learning_rate(
             step - 1,
             peak=optim.lr,
@@ -101,6 +112,7 @@ class Run:
     def finish(
         self,
         step: int,
+        does: Step,
         sampled: Sampled,
         mixed: Sequence[MixedGroup],
         batch: Batch,
@@ -108,7 +120,10 @@ class Run:
     ) -> None:
         """Evaluates, records, and writes a checkpoint, where they are due."""
         self.step = step
-        metrics = self._metrics(sampled, mixed, batch, learned)
+        for one in mixed:
+            if unsolved(one, does.plan.delta):
+                self.timetable.met(one.group.problem.id, one.group.problem)
+        metrics = self._metrics(does, sampled, mixed, batch, learned)
         if self.test is not None and self._due(self.config.eval.every):
             last = step == self.config.steps
             metrics |= self._evaluation(shown=last, last=last)
@@ -118,7 +133,7 @@ class Run:
         if every is not None and step % every == 0:
             self.recorder.samples(step, mixed[: self.config.log.samples])
         sampled_tokens = sum(
-            len(rollout.tokens)
+            len(rollout.tokens) - rollout.given
             for one in mixed
             for rollout in (*one.group.policy, *one.group.expert)
         )
@@ -143,6 +158,7 @@ class Run:
             "settings": self.config.fingerprint(),
             "step": self.step,
             "order": self.order.state_dict(),
+            "lessons": self.timetable.state_dict(),
             "demos": None if self.demos is None else self.demos.state_dict(),
             "recorder": self.recorder.state_dict(),
             "metrics": self.metrics,
@@ -155,6 +171,7 @@ class Run:
         self.config.check_fingerprint(state["settings"], checkpoint.folder)
         checkpoint.restore(self.model, self.optimizer)
         self.order.load_state_dict(state["order"])
+        self.timetable.load_state_dict(state["lessons"], self.order.by_id)
         self.recorder.load_state_dict(state["recorder"])
         if self.demos is not None:
             self.demos.load_state_dict(state["demos"])
@@ -168,18 +185,20 @@ class Run:
 
     def _metrics(
         self,
+        does: Step,
         sampled: Sampled,
         mixed: Sequence[MixedGroup],
         batch: Batch,
         learned: Learned,
     ) -> dict[str, float]:
-        bonus, total = self.algorithm.bonus, self.config.steps
+        bonus, total = does.bonus, self.config.steps
         policy = [rollout for one in mixed for rollout in one.group.policy]
         surprise = -sum(float(rollout.logp.sum(dtype=np.float64)) for rollout in policy)
         tokens = sum(len(rollout.tokens) for rollout in policy)
         return {
             "epoch": self.order.epoch,
-            **step_metrics(mixed, batch, self.algorithm.plan).as_dict(),
+            "lesson": float(does.plan.group == LESSON_PLAN.group),
+            **step_metrics(mixed, batch, does.plan).as_dict(),
             # The mean of -ln π_old over what was sampled: entropy, estimated from all tokens. That
             # of the update is exact, but sees only rows that have a gradient.
             "on/surprise": surprise / tokens if tokens else math.nan,
@@ -190,7 +209,7 @@ class Run:
             "update/grad_norm": float(np.mean(learned.grad_norms or [math.nan])),
             "update/steps": len(learned.grad_norms),
             "update/tokens": learned.tokens,
-            "update/lr": self.rate(self.step),
+            "update/lr": self.rate(self.step, does),
         }
 
     def _evaluation(self, *, shown: bool, last: bool) -> dict[str, float]:

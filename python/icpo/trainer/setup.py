@@ -6,21 +6,29 @@ step over something that was in its configuration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 import icpo
 from icpo.demos import DemoPool, DemoSampler, PromptBuilder, check_pool, tokenizer_encoder
-from icpo.errors import CheckpointError, ConfigError
+from icpo.demos.solution import SolutionEncoder, solution_encoder
+from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.generation.torch_engine import TorchEngine
+from icpo.mixing import Timetable
 from icpo.trainer.checkpoint import Checkpoint, Checkpoints
 from icpo.trainer.clock import Clock
 from icpo.trainer.config import DemosConfig, TrainConfig
-from icpo.trainer.data import PromptOrder, load_demos, load_problems
+from icpo.trainer.data import PromptOrder, load_demos, load_problems, pool_problems
 from icpo.trainer.evaluate import Evaluator
-from icpo.trainer.model import autocast_dtype, check_lengths, end_ids, load_model
+from icpo.trainer.model import (
+    autocast_dtype,
+    check_lengths,
+    end_ids,
+    end_of_solutions,
+    load_model,
+)
 from icpo.trainer.optimizer import adamw
 from icpo.trainer.progress import Progress
 from icpo.trainer.record import CHECKPOINTS, Recorder, check_stopped
@@ -51,18 +59,21 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         torch.set_num_threads(config.threads)
         icpo.set_num_threads(config.threads)
     check_stopped(config.out)  # else its checkpoints would be read, or removed, under its hands
-    problems = load_problems(config.data.train, config.data, config.reward, limit=config.data.limit)
-    test = _test_problems(config)
     pool = None if config.demos is None else load_demos(config.demos)
+    problems = PROBLEMS[config.algorithm.problems](config, pool)
+    test = _test_problems(config)
     checkpoint = _checkpoint(config, resume)
 
     torch.manual_seed(_seed(config, Stream.WEIGHTS))  # of adapters, which start at random
     model, tokenizer = load_model(config.model)
-    check_lengths(model, config.prompt, config.generation)
-    ends = end_ids(model, tokenizer, chat=config.prompt.template.chat)
-    prompts = PromptBuilder(
-        config.prompt.template, tokenizer_encoder(tokenizer), config.prompt.max_tokens
-    )
+    plan, template = config.algorithm.plan, config.prompt.template
+    continued = config.algorithm.prefix is not None
+    check_lengths(model, config.prompt, config.generation, continued=continued)
+    ends = end_ids(model, tokenizer, chat=template.chat)
+    end = end_of_solutions(tokenizer, ends, chat=template.chat)
+    encode = solution_encoder(tokenizer, template, ends, end)
+    problems = _of_length(config, problems, encode)
+    prompts = PromptBuilder(template, tokenizer_encoder(tokenizer), config.prompt.max_tokens)
     asked = [*problems, *test]
     for problem in asked:
         prompts.plain(problem)  # refuses those that are too long
@@ -70,7 +81,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
     if config.demos is not None and pool is not None:
         pool, _ = check_pool(pool, prompts, asked, config.demos.overlong)
         demos = _sampler(config, config.demos, pool, Stream.DEMOS)
-        if config.algorithm.plan.n_off:
+        if plan.shows_demos:
             demos.check(problems)
         quiz_demos = _sampler(config, config.demos, pool, Stream.EVALUATION)
         if config.eval.with_demos:
@@ -86,20 +97,19 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         autocast=autocast,
     )
     decode = _decoder(tokenizer, skip_special_tokens=True)
-    plan, loss = config.algorithm.plan, config.algorithm.loss
     optimizer = adamw(model, config.optim)
     recompute = config.old_logp == "recompute"
     learner = Learner(
         model,
         optimizer,
         UpdateConfig(
-            loss=loss,
             temperature=config.generation.temperature,
             mini_batch=config.mini_batch,
             micro_tokens=config.micro_tokens,
             grad_clip=config.optim.grad_clip,
             recompute_old=recompute,
-            recompute_behavior=recompute and loss.off_ratio != "policy",
+            recompute_behavior=recompute,
+            prefix=config.algorithm.prefix,
             autocast=autocast,
             pad_id=tokenizer.pad_token_id,
         ),
@@ -113,7 +123,8 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         tokenizer=tokenizer,
         optimizer=optimizer,
         order=PromptOrder(problems, _seed(config, Stream.ORDER)),
-        demos=demos if plan.n_off else None,
+        timetable=Timetable(config.algorithm.lessons, total_steps=config.steps, batch=config.batch),
+        demos=demos if plan.shows_demos else None,
         sampler=RolloutSampler(
             engine=engine,
             prompts=prompts,
@@ -121,9 +132,11 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
             checker=config.reward,
             decode=decode,
             sampling=config.generation.sampling,
-            plan=plan,
             seed=config.seed,
             clock=clock,
+            total_steps=config.steps,
+            encode=encode,
+            prefix=config.algorithm.prefix,
             doing=progress.doing,
         ),
         learner=learner,
@@ -177,6 +190,51 @@ def _checkpoint(config: TrainConfig, resume: bool | None) -> Checkpoint | None:
                 f"got {config.steps}"
             )
     return found
+
+
+def _of_the_file(config: TrainConfig, pool: DemoPool | None) -> list[Problem]:
+    return load_problems(
+        config.data.train,
+        config.data,
+        config.reward,
+        limit=config.data.limit,
+        solutions=config.algorithm.needs_solutions,
+    )
+
+
+def _of_the_pool(config: TrainConfig, pool: DemoPool | None) -> list[Problem]:
+    assert pool is not None and config.demos is not None  # the configuration has been checked
+    return pool_problems(pool, config.demos.path, config.reward)[: config.data.limit]
+
+
+#: Where the problems of a run come from; the names are those of `icpo.algorithms`' `PROBLEMS`.
+PROBLEMS: dict[str, Callable[[TrainConfig, DemoPool | None], list[Problem]]] = {
+    "train": _of_the_file,
+    "demos": _of_the_pool,
+}
+
+
+def _of_length(
+    config: TrainConfig, problems: list[Problem], encode: SolutionEncoder
+) -> list[Problem]:
+    """The problems whose stored solutions are no longer than a rollout may be."""
+    limit = config.generation.max_new_tokens
+    too_long = {}
+    for problem in problems:
+        length = max((len(tokens) for tokens in encode(problem)), default=0)
+        if length > limit:
+            too_long[problem.id] = length
+    if not too_long:
+        return problems
+    kept = [problem for problem in problems if problem.id not in too_long]
+    if config.data.overlong == "error" or not kept:
+        id, length = next(iter(too_long.items()))
+        raise DataError(
+            f"data.solution: the solution of problem {id!r} has {length} tokens, expected at most "
+            f"generation.max_new_tokens = {limit}; {len(too_long)} of {len(problems)} problems "
+            "have one that is too long, and data.overlong=drop leaves them out"
+        )
+    return kept
 
 
 def _test_problems(config: TrainConfig) -> list[Problem]:

@@ -17,6 +17,7 @@ from icpo.errors import NonFiniteError
 from icpo.mixing import (
     Batch,
     Padded,
+    Prefix,
     denominator,
     micro_batches,
     mini_batches,
@@ -34,7 +35,6 @@ __all__ = ["Learned", "Learner", "UpdateConfig"]
 class UpdateConfig:
     """How a batch becomes steps of the optimizer."""
 
-    loss: LossConfig
     #: Of the sampler: numerators of ratios have to have it, as denominators do.
     temperature: float
     #: Prompts of one step of the optimizer.
@@ -47,6 +47,8 @@ class UpdateConfig:
     recompute_old: bool
     #: Whether log π_old(τ | x_exp) is computed anew, or taken from the sampler.
     recompute_behavior: bool
+    #: Which given tokens are trained on; None: all.
+    prefix: Prefix | None
     #: What activations are computed in; None: as parameters are.
     autocast: torch.dtype | None
     pad_id: int
@@ -91,7 +93,9 @@ class Learner:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def update(self, batch: Batch, rate: float, rng: np.random.Generator) -> Learned:
+    def update(
+        self, batch: Batch, loss: LossConfig, rate: float, rng: np.random.Generator
+    ) -> Learned:
         """One pass over the batch in mini-batches, of which each is one step (line 20).
 
         Raises:
@@ -102,22 +106,22 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.clock("old log-probs"):
-            batch = self._with_old(batch)
-        reference = self._reference_logp(batch)
+            batch = self._with_old(batch, loss)
+        reference = self._reference_logp(batch, loss)
         norms, tokens = [], 0
         seen = LossMetrics(torch.zeros(len(LossMetrics.NAMES), dtype=torch.float64))
         for number, rows in enumerate(mini_batches(batch, config.mini_batch, rng)):
             mini = batch.rows(rows)
             # What has no gradient is not computed, but it does count in Z.
-            kept = rows_with_gradient(mini, config.loss)
-            divisor = denominator(mini, config.loss)
+            kept = rows_with_gradient(mini, loss)
+            divisor = denominator(mini, loss)
             self.optimizer.zero_grad()
             learnt = mini.rows(kept)
             refs = None if reference is None else [reference[rows[row]] for row in kept]
             try:
                 for micro in micro_batches(learnt, config.micro_tokens):
                     ref = None if refs is None else [refs[row] for row in micro]
-                    seen = seen + self._backward(learnt.rows(micro), ref, divisor)
+                    seen = seen + self._backward(learnt.rows(micro), loss, ref, divisor)
                     tokens += int(learnt.lengths[micro].sum())
                 with self.clock("optimizer"):
                     norms.append(self._step())
@@ -128,7 +132,11 @@ class Learner:
     ##### The loss
 
     def _backward(
-        self, batch: Batch, reference: Sequence[NDArray[np.float32]] | None, divisor: float
+        self,
+        batch: Batch,
+        config: LossConfig,
+        reference: Sequence[NDArray[np.float32]] | None,
+        divisor: float,
     ) -> LossMetrics:
         """Adds the gradient of eq. 10 over these rows."""
         padded = pad(batch, self.config.pad_id)
@@ -146,7 +154,7 @@ class Learner:
                 behavior_logp=tensors["behavior_logp"],
                 ref_logp=None if reference is None else _padded_like(padded, reference),
                 temperature=self.config.temperature,
-                config=self.config.loss,
+                config=config,
                 denominator=divisor,
             )
         with self.clock("backward"):
@@ -182,22 +190,27 @@ class Learner:
 
     ##### Log-probabilities that stay what they are during the update
 
-    def _with_old(self, batch: Batch) -> Batch:
+    def _with_old(self, batch: Batch, loss: LossConfig) -> Batch:
         """The denominators of eq. 5 and 7, from the sampler or computed anew."""
         config = self.config
         wanted = np.zeros(len(batch), bool)
-        wanted[rows_with_gradient(batch, config.loss)] = True
+        wanted[rows_with_gradient(batch, loss)] = True
         if config.recompute_old:
             on = np.flatnonzero(wanted & ~batch.expert_mask)
             batch = batch.with_old_logp(self._replaced(self.model, batch, on, batch.old_logp))
-        if config.recompute_behavior:
+        prefix = None if batch.given is None else config.prefix
+        recompute_behavior = config.recompute_behavior and loss.off_ratio != "policy"
+        if recompute_behavior or prefix is not None:
             off = np.flatnonzero(wanted & batch.expert_mask)
-            logp = self._replaced(self.model, batch.as_sampled(), off, batch.behavior_logp)
-            batch = batch.with_behavior_logp(logp)
+            logp, entropy = self._logp_entropy(self.model, batch.rows(off).as_sampled())
+            if recompute_behavior:
+                batch = batch.with_behavior_logp(_with_rows(batch.behavior_logp, off, logp))
+            if prefix is not None:
+                batch = batch.with_trained(_trained(prefix, batch, off, entropy))
         return batch
 
-    def _reference_logp(self, batch: Batch) -> list[NDArray[np.float32]] | None:
-        if self.reference is None:
+    def _reference_logp(self, batch: Batch, loss: LossConfig) -> list[NDArray[np.float32]] | None:
+        if self.reference is None or loss.kl == "none" or loss.kl_coef == 0:
             return None
         with self.clock("reference log-probs"):
             nothing = [np.zeros_like(logp) for logp in batch.behavior_logp]
@@ -211,25 +224,56 @@ class Learner:
         logp: Sequence[NDArray[np.float32]],
     ) -> list[NDArray[np.float32]]:
         """`logp` with these rows computed by the model."""
-        out = list(logp)
-        for row, values in zip(rows, self.logp(model, batch.rows(rows)), strict=True):
-            out[row] = values
-        return out
+        return _with_rows(logp, rows, self.logp(model, batch.rows(rows)))
 
-    @torch.no_grad()
     def logp(self, model: nn.Module, batch: Batch) -> list[NDArray[np.float32]]:
         """log π(τ_t | prompt, τ_<t) of each row, under the sampling temperature."""
-        out: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(batch)
+        return self._logp_entropy(model, batch)[0]
+
+    @torch.no_grad()
+    def _logp_entropy(
+        self, model: nn.Module, batch: Batch
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """The same, and the entropy of π(· | prompt, τ_<t)."""
+        out: tuple[list[NDArray[np.float32]], ...] = (
+            [np.empty(0, np.float32)] * len(batch),
+            [np.empty(0, np.float32)] * len(batch),
+        )
         for rows in micro_batches(batch, self.config.micro_tokens):
             part = batch.rows(rows)
             padded = pad(part, self.config.pad_id)
             logits = self._logits(model, padded)
             ids = torch.from_numpy(padded.responses)
-            logp, _ = logp_entropy(logits, ids, self.config.temperature)
-            values = logp.float().cpu().numpy()
-            for place, row, length in _places(rows, part.lengths):
-                out[row] = values[place, :length].copy()
-        return out
+            found = logp_entropy(logits, ids, self.config.temperature)
+            for to, values in zip(out, found, strict=True):
+                array = values.float().cpu().numpy()
+                for place, row, length in _places(rows, part.lengths):
+                    to[row] = array[place, :length].copy()
+        return out[0], out[1]
+
+
+def _trained(
+    prefix: Prefix,
+    batch: Batch,
+    rows: NDArray[np.int64],
+    entropy: Sequence[NDArray[np.float32]],
+) -> list[NDArray[np.bool_]]:
+    """Which tokens of each completion are trained on; `entropy` is that of these rows."""
+    # Of rows without a gradient nobody has to know which tokens, but Z counts how many.
+    everywhere = [np.zeros(length, np.float32) for length in batch.lengths]
+    entropies = _with_rows(everywhere, rows, entropy)
+    given = batch.given or (0,) * len(batch)
+    return [prefix.trained(*pair) for pair in zip(given, entropies, strict=True)]
+
+
+def _with_rows(
+    values: Sequence[NDArray[Any]], rows: NDArray[np.int64], others: Sequence[NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """`values` with those of these rows in their place."""
+    out = list(values)
+    for row, other in zip(rows, others, strict=True):
+        out[row] = other
+    return out
 
 
 def _places(rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:

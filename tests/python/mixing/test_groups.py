@@ -121,7 +121,40 @@ def test_always(seed):
         assert mixed.member_accepted == (False,) * 3 + mixed.accepted
 
 
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("seed", range(5))
+def test_beside(seed):
+    """All on-policy members, and all expert ones behind, which have no part in advantages."""
+    rng = np.random.default_rng(seed)
+    plan = Plan(n=4, n_off=2, group="beside", source="stored")
+    for sampled in random_groups(rng, plan, 20):
+        mixed = mix(sampled, plan, rng)
+        assert list(mixed.members) == [*sampled.policy, *sampled.expert]
+        assert mixed.replaced == ()
+        assert mixed.entered == (True, True)
+        assert mixed.member_counts == (True,) * 4 + (False,) * 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_alone(seed):
+    rng = np.random.default_rng(seed)
+    plan = Plan(n=3, n_off=2, group="alone", source="stored")
+    for sampled in random_groups(rng, plan, 20):
+        mixed = mix(sampled, plan, rng)
+        assert list(mixed.members) == list(sampled.expert)
+        assert mixed.entered == (True, True)
+        assert mixed.member_counts == (False, False)
+
+
+@pytest.mark.parametrize("name", ["replace", "reserve", "always"])
+def test_in_groups_of_both_everyone_counts(name):
+    rng = np.random.default_rng(0)
+    plan = Plan(n=4, n_off=2, group=name)
+    for sampled in random_groups(rng, plan, 20):
+        mixed = mix(sampled, plan, rng)
+        assert mixed.member_counts == (True,) * len(mixed.members)
+
+
+@pytest.mark.parametrize("name", [name for name in GROUPS if name != "alone"])
 def test_without_expert_rollouts_a_group_stays_as_it_was(name):
     rng = np.random.default_rng(0)
     for plan in (Plan(n=3, n_off=0, group=name), Plan(n=3, group=name, target="non_pass")):

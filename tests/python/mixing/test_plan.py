@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from icpo.errors import ConfigError, MissingArgumentError
-from icpo.mixing import GROUPS, TARGETS, Plan
+from icpo.mixing import GROUPS, SOURCES, TARGETS, Plan
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,17 @@ from icpo.mixing import GROUPS, TARGETS, Plan
         ("replace", 1, 1, 1),
         ("reserve", 8, 1, 7),
         ("reserve", 8, 3, 5),
-        ("reserve", 2, 2, 0),
+        ("reserve", 2, 1, 1),
         ("always", 8, 1, 7),
         ("always", 8, 8, 0),
         ("replace", 8, 0, 8),
         ("reserve", 8, 0, 8),
         ("always", 8, 0, 8),
+        ("beside", 8, 3, 8),
+        ("beside", 8, 8, 8),
+        ("beside", 8, 0, 8),
+        ("alone", 8, 3, 0),
+        ("alone", 1, 1, 0),
     ],
 )
 def test_policy_rollouts(group, n, n_off, policy):
@@ -78,7 +83,14 @@ def test_rewards_are_needed_first_only_where_something_depends_on_them():
         ({"n": "8"}, "n: expected a whole number from 1, got '8'"),
         ({"n_off": -1}, "n_off: expected a whole number from 0, got -1"),
         ({"n": 2, "n_off": 3}, "n_off: expected at most n = 2, got 3"),
-        ({"group": "swap"}, "group: expected 'replace' or 'reserve' or 'always', got 'swap'"),
+        (
+            {"group": "swap"},
+            "group: expected 'replace' or 'reserve' or 'always' or 'beside' or 'alone', got 'swap'",
+        ),
+        (
+            {"source": "web"},
+            "source: expected 'demonstrations' or 'stored' or 'prefix', got 'web'",
+        ),
         ({"target": "some"}, "target: expected 'all' or 'non_pass' or 'some_pass', got 'some'"),
         ({"group": ["replace"]}, r"group: expected .*, got \['replace'\]"),
         ({"delta": float("nan")}, "delta: expected a finite number, got nan"),
@@ -87,6 +99,24 @@ def test_rewards_are_needed_first_only_where_something_depends_on_them():
             {"n": 2, "n_off": 2, "group": "reserve", "target": "non_pass"},
             "n_off: expected less than n = 2, because target 'non_pass' looks at on-policy",
         ),
+        (
+            {"n": 2, "n_off": 2, "group": "always", "target": "some_pass"},
+            "n_off: expected less than n = 2, because target 'some_pass' looks at on-policy",
+        ),
+        (
+            {"n": 2, "n_off": 2, "group": "reserve"},
+            "n_off: expected less than n = 2, because group 'reserve' would be of accepted expert "
+            "rollouts alone, of which none is better than another, got 2",
+        ),
+        (
+            {"group": "alone", "n_off": 0},
+            "n_off: expected at least 1, because group 'alone' has no on-policy rollouts, got 0",
+        ),
+        (
+            {"group": "alone", "target": "non_pass"},
+            "target: expected 'all', because group 'alone' has no on-policy rollouts, "
+            "got 'non_pass'",
+        ),
     ],
 )
 def test_what_is_refused(fields, message):
@@ -94,8 +124,27 @@ def test_what_is_refused(fields, message):
         Plan(**fields)
 
 
+#: Without on-policy rollouts none can be looked at.
+MEANINGLESS = {("alone", "non_pass"), ("alone", "some_pass")}
+
+
 def test_every_combination_of_the_tables_makes_a_plan():
-    for group, target in itertools.product(GROUPS, TARGETS):
-        plan = Plan(n=4, n_off=2, group=group, target=target)
-        assert plan.policy_rollouts in (2, 4)
+    policy = {"replace": 4, "reserve": 2, "always": 2, "beside": 4, "alone": 0}
+    assert policy.keys() == GROUPS.keys()
+    for group, target, source in itertools.product(GROUPS, TARGETS, SOURCES):
+        if (group, target) in MEANINGLESS:
+            continue
+        plan = Plan(n=4, n_off=2, group=group, target=target, source=source)
+        assert plan.policy_rollouts == policy[group]
         assert plan.expert_rollouts([0.0, 1.0]) in (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "demos", "solutions"),
+    [("demonstrations", True, False), ("stored", False, True), ("prefix", False, True)],
+)
+def test_what_a_source_needs(source, demos, solutions):
+    plan = Plan(source=source)
+    assert (plan.shows_demos, plan.needs_solutions) == (demos, solutions)
+    none = Plan(source=source, n_off=0)
+    assert not none.shows_demos and not none.needs_solutions

@@ -113,6 +113,7 @@ def test_samples_have_everything_that_was_said(tmp_path):
         "prompt": "3",
         "response": "7",
         "tokens": 2,
+        "given": 0,
         "finished": True,
         "outcome": "unknown",
         "reward": 0.0,

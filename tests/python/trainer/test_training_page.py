@@ -47,7 +47,9 @@ def test_settings_are_those_of_the_code():
     assert module.page_with(module.tables(), PAGE) == PAGE, f"run {path.name}"
     # And the script has found all of them.
     needed = ["model.path=m", "data.train=t", "demos.path=d", "eval.every=null"]
-    optional = ["model.lora.rank=8", "algorithm.bonus.alpha=1"]
+    stored = ["data.solution=s", "algorithm.source=prefix", "algorithm.prefix.longest=0.9"]
+    parts = ["algorithm.bonus.alpha=1", "algorithm.lessons.share=0.4"]
+    optional = ["model.lora.rank=8", *parts, *stored]
     config = TrainConfig.load(None, [*needed, *optional])
     found = set(re.findall(r"^\| `([\w.]+)` \|", PAGE.split("## Settings")[1], flags=re.M))
     for key in keys(config.to_dict()):

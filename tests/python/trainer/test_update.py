@@ -34,15 +34,15 @@ class Still:
         self.gradients.append([p.grad.clone() for p in self.model.parameters()])
 
 
-def learner(model, loss, *, optimizer=None, clip=None, **changes) -> Learner:
+def learner(model, *, optimizer=None, clip=None, **changes) -> Learner:
     settings = {
-        "loss": loss,
         "temperature": TEMPERATURE,
         "mini_batch": 100,
         "micro_tokens": 40,
         "grad_clip": clip,
         "recompute_old": True,
         "recompute_behavior": True,
+        "prefix": None,
         "autocast": None,
         "pad_id": PAD,
     }
@@ -88,7 +88,7 @@ def test_gradient_is_that_of_the_whole_batch(build, aggregation, preset):
     batch = random_batch(rng, model, loss, problems=5, temperature=TEMPERATURE)
     assert batch.expert_mask.any() and not batch.expert_mask.all()
     trained = copy.deepcopy(model)
-    learned = learner(trained, loss).update(batch, 0.0, rng)
+    learned = learner(trained).update(batch, loss, 0.0, rng)
     value, gradient = expected_gradient(model, batch, loss, model)
     ours = [parameter.grad for parameter in trained.parameters()]
     scale = max(part.abs().max() for part in gradient)
@@ -136,8 +136,8 @@ def test_micro_batches_and_skipped_rows_change_nothing():
     gradients = []
     for tokens in (1, 30, 10_000):
         still = Still(copy.deepcopy(model))
-        learner(still.model, loss, optimizer=still, micro_tokens=tokens).update(
-            batch, 0.0, np.random.default_rng(0)
+        learner(still.model, optimizer=still, micro_tokens=tokens).update(
+            batch, loss, 0.0, np.random.default_rng(0)
         )
         gradients.append(torch.cat([part.flatten() for part in still.gradients[0]]))
     for other in gradients[1:]:
@@ -162,7 +162,7 @@ def test_the_old_policy_is_that_of_before_the_first_mini_batch():
     batch = random_batch(np.random.default_rng(6), model, loss, problems=8, temperature=TEMPERATURE)
     start, optimizer = copy.deepcopy(model), Watched(model)
     settings = {"optimizer": optimizer, "mini_batch": 4, "clip": 1.0}
-    learned = learner(model, loss, **settings).update(batch, 0.02, np.random.default_rng(0))
+    learned = learner(model, **settings).update(batch, loss, 0.02, np.random.default_rng(0))
     minis = mini_batches(batch, 4, np.random.default_rng(0))
     assert len(minis) == len(optimizer.before) == 2
     for rows, (then, gradient) in zip(minis, optimizer.before, strict=True):
@@ -176,7 +176,7 @@ def test_the_old_policy_is_that_of_before_the_first_mini_batch():
 def test_ratios_are_1_at_the_first_mini_batch():
     loss, model = LossConfig.preset("paper"), qwen3()
     batch = random_batch(np.random.default_rng(6), model, loss, problems=8)
-    learned = learner(model, loss).update(batch, 0.0, np.random.default_rng(0))
+    learned = learner(model).update(batch, loss, 0.0, np.random.default_rng(0))
     assert learned.loss["on/ratio"] == pytest.approx(1.0, abs=1e-6)
     assert abs(learned.loss["on/kl"]) < 1e-6
     assert learned.loss["off/ratio"] != pytest.approx(1.0, abs=1e-2)
@@ -185,7 +185,7 @@ def test_ratios_are_1_at_the_first_mini_batch():
 def test_behavior_is_what_the_sampler_saw_under_the_expert_prompt():
     loss, model = LossConfig.preset("paper"), qwen3()
     batch = random_batch(np.random.default_rng(7), model, loss, temperature=TEMPERATURE)
-    updater = learner(model, loss)
+    updater = learner(model)
     recomputed = updater.logp(model, batch.as_sampled())
     for mine, sampled in zip(recomputed, batch.behavior_logp, strict=True):
         np.testing.assert_allclose(mine, sampled, atol=1e-5)
@@ -198,10 +198,10 @@ def test_behavior_is_what_the_sampler_saw_under_the_expert_prompt():
 def test_divergence_is_measured_from_the_reference():
     loss, model = LossConfig.preset("paper", kl="k3", kl_coef=0.1), qwen3()
     batch = random_batch(np.random.default_rng(8), model, loss)
-    same = learner(copy.deepcopy(model), loss)
+    same = learner(copy.deepcopy(model))
     for frozen, expected in ((model, 0.0), (qwen3(seed=9), None)):
         updater = Learner(same.model, same.optimizer, same.config, Clock(), frozen)
-        found = updater.update(batch, 0.0, np.random.default_rng(0)).loss["loss/kl"]
+        found = updater.update(batch, loss, 0.0, np.random.default_rng(0)).loss["loss/kl"]
         assert found == pytest.approx(0.0, abs=1e-6) if expected == 0.0 else found > 0.01
 
 
@@ -209,8 +209,8 @@ def test_clip_bounds_the_step_not_the_figure():
     loss, model = LossConfig.preset("paper"), qwen3()
     batch = random_batch(np.random.default_rng(9), model, loss)
     still = Still(model)
-    updater = learner(model, loss, optimizer=still, clip=1e-3)
-    learned = updater.update(batch, 0.0, np.random.default_rng(0))
+    updater = learner(model, optimizer=still, clip=1e-3)
+    learned = updater.update(batch, loss, 0.0, np.random.default_rng(0))
     taken = torch.cat([part.flatten() for part in still.gradients[0]]).norm()
     assert taken.item() == pytest.approx(1e-3, rel=1e-3) and learned.grad_norms[0] > 1e-3
 
@@ -225,14 +225,14 @@ def test_without_a_gradient_a_step_is_what_momentum_makes_of_it():
     for keep_all in (False, True):
         trained = copy.deepcopy(model)
         optimizer = torch.optim.AdamW(trained.parameters(), lr=0.01)
-        updater = learner(trained, loss, optimizer=optimizer)
-        updater.update(some, 0.01, np.random.default_rng(0))
+        updater = learner(trained, optimizer=optimizer)
+        updater.update(some, loss, 0.01, np.random.default_rng(0))
         if keep_all:
             for parameter in trained.parameters():
                 parameter.grad = torch.zeros_like(parameter)
             optimizer.step()
         else:
-            learned = updater.update(none, 0.01, np.random.default_rng(0))
+            learned = updater.update(none, loss, 0.01, np.random.default_rng(0))
             assert learned.grad_norms == (0.0,) and learned.tokens == 0
         moved.append(torch.cat([parameter.flatten() for parameter in trained.parameters()]))
     assert torch.equal(*moved)
@@ -249,8 +249,8 @@ def test_what_is_not_finite_stops_before_the_step(where):
         batch.advantage[0] = np.inf
     before = copy.deepcopy(model.state_dict())
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    updater = learner(model, loss, optimizer=optimizer, recompute_old=False)
+    updater = learner(model, optimizer=optimizer, recompute_old=False)
     with pytest.raises(NonFiniteError, match=r"expected a (finite )?number"):
-        updater.update(batch, 0.1, np.random.default_rng(0))
+        updater.update(batch, loss, 0.1, np.random.default_rng(0))
     for name, value in model.state_dict().items():
         assert torch.equal(value.nan_to_num(7.0), before[name].nan_to_num(7.0))

@@ -38,7 +38,12 @@ def write(folder: Path) -> None:
     tokenizer().save_pretrained(folder / "model")
     colours = {"red": "1", "blue": "2"}
     rows = [
-        {"question": f"{colour} {i % 4} {i // 4}", "answer": answer, "subject": colour}
+        {
+            "question": f"{colour} {i % 4} {i // 4}",
+            "answer": answer,
+            "subject": colour,
+            "trace": f"it is = {answer}",
+        }
         for i in range(12)
         for colour, answer in colours.items()
     ]
@@ -67,7 +72,11 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
     """A configuration as a file has it."""
     return {
         "model": {"path": str(folder / "model")},
-        "data": {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")},
+        "data": {
+            "train": str(folder / "train.jsonl"),
+            "test": str(folder / "test.jsonl"),
+            "solution": "trace",
+        },
         "demos": {"path": str(folder / "demos.jsonl"), "strategy": "subject"},
         "prompt": {
             "max_tokens": 40,
