@@ -77,7 +77,7 @@ class Options:
         They are the last lines that are labelled A, B, C and so on, or 1, 2, 3; None: there are
         none, or the right one is not among them.
         """
-        alphabet = next((each for each in (LETTERS, NUMBERS) if label and label in each), None)
+        alphabet = next((each for each in (LETTERS, NUMBERS) if label in tuple(each)), None)
         if alphabet is None:
             return None
         labels = [one for one in _LABEL.finditer(question) if _letter(one) in alphabet]
@@ -159,9 +159,14 @@ class Options:
         named = [
             place for place, label in enumerate(self.labels) if checker.verify(label, response)
         ]
-        if not named:
-            announced = [label for label in _ANNOUNCED.findall(response) if label in self.labels]
-            named = [self.labels.index(label) for label in announced[-1:]]
+        announced = [
+            self.labels.index(label)
+            for label in _ANNOUNCED.findall(response)
+            if label in self.labels
+        ]
+        # The checker passes over labels that are words too, to ones announced before.
+        if not named or named[0] in announced:
+            named = announced[-1:]
         if not named:
             named = [
                 place for place, text in enumerate(self.texts) if checker.verify(text, response)

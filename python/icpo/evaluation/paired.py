@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,8 +97,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
         if count < 0:
             raise ConfigError(f"{name}: expected a number from 0, got {count}")
     n = only_first + only_second
-    tail = sum(math.comb(n, i) for i in range(min(only_first, only_second) + 1))
     # Integers until the end: 2^-n may be less than the least float.
+    tail = ways = 1  # C(n, i), summed over i
+    for i in range(min(only_first, only_second)):
+        ways = ways * (n - i) // (i + 1)
+        tail += ways
     return min(1.0, float(2 * tail / 2**n))
 
 

@@ -86,7 +86,7 @@ class ServerEngine:
         count: Callable[[str | tuple[Message, ...]], int] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Asks the server which models it has.
+        """Asks nothing yet, unless the model has to be found out.
 
         Args:
             url: up to the version, such as ``http://localhost:8000/v1``.
@@ -99,8 +99,8 @@ class ServerEngine:
             extra: more fields for each request, such as ``repetition_penalty``.
 
         Raises:
-            ConfigError: an argument is out of range, or the server has no such model.
-            EngineError: the server can not be reached.
+            ConfigError: an argument is out of range, or the server has not one model.
+            EngineError: it could not be asked for its models.
         """
         if concurrency < 1:
             raise ConfigError(f"concurrency: expected at least 1, got {concurrency}")
@@ -114,7 +114,8 @@ class ServerEngine:
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._count = count
         self._extra = dict(extra or {})
-        self.model = self._model_name(model)
+        # Some servers load what they are asked for, and list only what is loaded.
+        self.model = self._only_model() if model is None else model
 
     @property
     def together(self) -> int:
@@ -170,17 +171,14 @@ class ServerEngine:
             headers=self._headers, timeout=self._timeout, limits=limits, follow_redirects=True
         )
 
-    def _model_name(self, model: str | None) -> str:
+    def _only_model(self) -> str:
         names = _run(self._served())
-        if model is None:
-            if len(names) != 1:
-                raise ConfigError(
-                    f"model: expected the name of one of the server's models, which are "
-                    f"{', '.join(names) or 'none'}; got none"
-                )
-            return str(names[0])
-        # Servers that load models when they are asked for list only those that are loaded.
-        return model
+        if len(names) != 1:
+            raise ConfigError(
+                f"model: expected the name of one of the server's models, which are "
+                f"{', '.join(names) or 'none'}; got none"
+            )
+        return str(names[0])
 
     async def _served(self) -> list[str]:
         httpx = _httpx()
