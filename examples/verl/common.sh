@@ -1,7 +1,7 @@
 # What the scripts of this folder have in common. They source it; it runs nothing by itself.
 #
 # From the environment:
-#   DATA   folder that prepare_data.py wrote (runs/data)
+#   DATA   folder that `icpo data prepare` wrote (runs/data)
 #   OUT    folder for checkpoints and dumps (runs)
 #   MODEL  a model in place of the script's own: a name on the Hugging Face hub, or a folder
 #   GPUS   GPUs of this machine (8)
@@ -83,7 +83,7 @@ qwen3_8b=(
 )
 
 grpo=()
-icpo=(+icpo=on icpo.demonstrations.source="$DATA/demos.jsonl")
+icpo=(+icpo=on icpo.demonstrations.source="$DATA/demos.parquet")
 icpo_bonus=("${icpo[@]}" icpo.bonus.alpha=1.0)
 
 # Trains; later arguments win. Names the run after the script that was called.

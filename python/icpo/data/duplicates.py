@@ -4,9 +4,10 @@ Two questions are the same if `same_question` is: case, white space, dollar sign
 LaTeX that look alike do not count.
 
 They are nearly the same if they share most of their word n-grams: at least `NEAR` of the distinct
-ones of the question that has fewer. Words are runs of letters and numbers; signs do not count. A
-question of fewer than `WORDS` words is one n-gram by itself. N-grams that more than `COMMON`
-questions have are instructions ("Let's think step by step ...") and do not count.
+ones of the question that has fewer. Words are runs of letters, numbers, and signs of operations and
+relations; punctuation, brackets and dollar signs do not count. A question of fewer than `WORDS`
+words is one n-gram by itself. N-grams that more than `COMMON` questions have are instructions
+("Let's think step by step ...") and do not count.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _ALIKE = (
     (re.compile(r"\\(?:left|right|displaystyle)(?![a-z])|\\[,;:!()\[\]]|[$~\s]"), ""),
     (re.compile(r"\\[dt]frac(?![a-z])"), r"\\frac"),
 )
-_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
+#: Without signs, x + 1 and x - 1 would be the same.
+_SIGNS = "+-*/=<>^|\u2264\u2265"
+_WORD = re.compile(rf"\d+(?:\.\d+)?|[^\W\d_]+|[{re.escape(_SIGNS)}]")
 
 #: Odd, so that multiplying by it loses nothing modulo 2^64.
 _BASE = 0x9E3779B97F4A7C15
@@ -57,12 +60,13 @@ def same_question(text: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    r"""The words and numbers of a question.
+    r"""The words, numbers and signs of a question.
 
     >>> words_of(r"Find $\frac{1}{2}$ of X-3.5.")
-    ['find', 'frac', '1', '2', 'of', 'x', '3.5']
+    ['find', 'frac', '1', '2', 'of', 'x', '-', '3.5']
     """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return _WORD.findall(text.replace("\u2212", "-"))
 
 
 def near(
@@ -77,7 +81,7 @@ def near(
     """The questions that nearly are one of `others`: which one, and the share of n-grams.
 
     Of several it is the one with the greatest share, the first of these. With `same_numbers` a
-    question with other numbers is another question.
+    question with other numbers or signs is another question.
 
     >>> near(["What is the sum of the first seven odd primes, please?"],
     ...      ["So: what is the sum of the first seven odd primes?"], words=4)
@@ -99,7 +103,9 @@ def near_inside(
     share: float = NEAR,
     common: int = COMMON,
 ) -> dict[int, tuple[int, float]]:
-    """The questions that nearly are an earlier one with the same numbers, which is not one itself.
+    """The questions that nearly are an earlier one with the same numbers and signs.
+
+    The earlier one is none of them itself.
 
     >>> near_inside(["Add 1 and 2, then stop.", "Now: add 1 and 2, then stop.",
     ...              "Add 1 and 3, then stop."], words=3)
@@ -161,7 +167,7 @@ def _without(grams: tuple[Digests, Places], dull: Digests) -> tuple[Digests, Pla
 def _grams(texts: Sequence[str], words: int, same_numbers: bool) -> tuple[Digests, Places]:
     """Digests of the distinct n-grams of all texts, and whose each is.
 
-    With `same_numbers` they are digests of the n-gram and of all numbers of its text.
+    With `same_numbers` they are digests of the n-gram and of all numbers and signs of its text.
     """
     each = [_grams_of(text, words, same_numbers) for text in texts]
     owners = np.repeat(np.arange(len(each)), [len(grams) for grams in each])
@@ -176,8 +182,9 @@ def _grams_of(text: str, words: int, same_numbers: bool) -> Digests:
     codes = np.array([_code(word) for word in found], np.uint64)
     powers = np.array([pow(_BASE, i, 1 << 64) for i in range(1, size + 1)], np.uint64)
     grams = (sliding_window_view(codes, size) * powers).sum(axis=1, dtype=np.uint64)
+    fixed = sorted(word for word in found if word[0] in _SIGNS or word[0].isdigit())
     # The whole of a short text is no n-gram of a longer one.
-    salt = f"{size} {' '.join(sorted(w for w in found if w[0].isdigit())) if same_numbers else ''}"
+    salt = f"{size} {' '.join(fixed) if same_numbers else ''}"
     return np.unique(grams ^ np.uint64(_code(salt)))
 
 

@@ -72,7 +72,7 @@ class Likeness:
     ) -> None:
         """Leaves out what is asked elsewhere: kind `same`, or `nearly`.
 
-        With `same_numbers` a question with other numbers is no near one.
+        With `same_numbers` a question with other numbers or signs is no near one.
         """
         places: dict[str, Asked] = {}
         for one in asked:

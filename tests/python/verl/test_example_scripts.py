@@ -80,7 +80,7 @@ def test_verl_and_the_plugin_accept_it(script, tmp_path):
     assert ("icpo" in config) == ("icpo" in script)
     if "icpo" in config:
         settings = checks.check_config(config)
-        assert settings.demonstrations.source == (Path("runs/data/demos.jsonl"),)
+        assert settings.demonstrations.source == (Path("runs/data/demos.parquet"),)
         assert settings.demonstrations.template == TEMPLATES["as-is"]
         assert settings.bonus.alpha == (1.0 if "bonus" in script else 0.0)
         # The paper's defaults are not repeated.
@@ -141,7 +141,7 @@ def test_siblings_differ_in_one_line(size, tmp_path):
     grpo, icpo, bonus = map(without_names, (grpo, icpo, bonus), METHODS)
     assert [each for each in icpo if each not in grpo] == [
         "+icpo=on",
-        "icpo.demonstrations.source=runs/data/demos.jsonl",
+        "icpo.demonstrations.source=runs/data/demos.parquet",
     ]
     assert [each for each in bonus if each not in icpo] == ["icpo.bonus.alpha=1.0"]
     assert all(each in bonus for each in icpo) and all(each in icpo for each in grpo)
