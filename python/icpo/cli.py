@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from icpo import __version__, _core, machine
+from icpo.analysis.cli import add_parser as add_analysis
 from icpo.data.cli import add_parser as add_data
 from icpo.errors import ConfigError, IcpoError
 from icpo.evaluation.cli import add_parser as add_evaluation
@@ -138,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluation(commands)
     add_data(commands)
     add_report(commands)
+    add_analysis(commands)
     return parser
 
 

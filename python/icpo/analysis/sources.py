@@ -72,8 +72,14 @@ def condition(run: NamedRun, response: Response) -> str:
     return f"{run.label}, expert" if response.expert else run.label
 
 
-def sampled(runs: Sequence[NamedRun]) -> Iterator[tuple[NamedRun, Response]]:
-    """All responses of all runs.
+def sampled(
+    runs: Sequence[NamedRun], steps: range | None = None
+) -> Iterator[tuple[NamedRun, Response]]:
+    """The responses of all runs.
+
+    Args:
+        runs: to read.
+        steps: of training, to look at; None: all. Evaluations have no steps and count in any case.
 
     Raises:
         DataError: if a run has none.
@@ -81,8 +87,10 @@ def sampled(runs: Sequence[NamedRun]) -> Iterator[tuple[NamedRun, Response]]:
     for run in runs:
         count = 0
         for response in run.run.responses():
-            count += 1
-            yield run, response
+            if steps is None or response.step is None or response.step in steps:
+                count += 1
+                yield run, response
         if not count:
-            files = ", ".join(map(str, run.run.response_files))
-            raise DataError(f"{files}: expected responses, found none")
+            files = sorted({str(file.parent) for file in run.run.response_files})
+            within = "" if steps is None else f" of steps {steps.start} to {steps.stop - 1}"
+            raise DataError(f"{', '.join(files)}: expected responses{within}, found none")

@@ -1,0 +1,89 @@
+"""From texts to sequences of integers: by a model's tokenizer, by words, or by characters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icpo.analysis.sources import NamedRun
+from icpo.errors import ConfigError
+
+__all__ = ["SPLITTERS", "Encode", "encoder", "model_of"]
+
+#: A text to integers, the same for the same piece.
+Encode = Callable[[str], NDArray[np.int64]]
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def _words() -> Encode:
+    numbers: dict[str, int] = {}
+
+    def encode(text: str) -> NDArray[np.int64]:
+        found = [numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text)]
+        return np.array(found, np.int64)
+
+    return encode
+
+
+def _characters() -> Encode:
+    return lambda text: np.array([ord(character) for character in text], np.int64)
+
+
+#: Units that need no model.
+SPLITTERS: dict[str, Callable[[], Encode]] = {"words": _words, "characters": _characters}
+
+
+def encoder(choice: str) -> Encode:
+    """A name in `SPLITTERS`, or the folder or hub name of a model, whose tokenizer is taken.
+
+    Raises:
+        ConfigError: if there is no such tokenizer.
+        ImportError: if transformers is not installed.
+    """
+    if choice in SPLITTERS:
+        return SPLITTERS[choice]()
+    try:
+        from icpo.trainer.model import load_tokenizer
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{error.name} is needed for a model's tokens, and is not installed: "
+            "pip install icpo-rs[torch]"
+        ) from None
+    tokenizer = load_tokenizer(choice)
+    return lambda text: np.array(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+
+
+#: Where settings name the model, by the kind of the run.
+_MODELS = {
+    "trainer": ("model", "path"),
+    "verl": ("actor_rollout_ref", "model", "path"),
+    "eval": ("settings", "engine", "model"),
+}
+
+
+def model_of(runs: Iterable[NamedRun], option: str) -> str:
+    """The model that runs were made with, as their settings name it.
+
+    Args:
+        runs: all of the same model.
+        option: what to use instead, for messages.
+
+    Raises:
+        ConfigError: if they do not say, or differ.
+    """
+    found = {_setting(one.run.config, _MODELS[one.run.kind]): one for one in runs}
+    if len(found) == 1 and isinstance(model := next(iter(found)), str):
+        return model
+    named = ", ".join(sorted(map(repr, found), key=str))
+    raise ConfigError(f"{option}: expected a choice, since the settings of the runs say {named}")
+
+
+def _setting(config: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        config = config.get(key) if hasattr(config, "get") else None
+    return config
