@@ -6,13 +6,22 @@ step over something that was in its configuration.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import icpo
-from icpo.demos import DemoPool, DemoSampler, PromptBuilder, check_pool, tokenizer_encoder
+from icpo.demos import (
+    DemoPool,
+    DemoSampler,
+    Online,
+    PromptBuilder,
+    check_pool,
+    tokenizer_encoder,
+)
 from icpo.demos.solution import SolutionEncoder, solution_encoder
 from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.generation.torch_engine import TorchEngine
@@ -36,6 +45,8 @@ from icpo.trainer.rollouts import RolloutSampler, Stream, seeds
 from icpo.trainer.run import Quiz, Run
 from icpo.trainer.update import Learner, UpdateConfig
 from icpo.types import Problem
+from icpo.versions import FILE as VERSIONS
+from icpo.versions import versions
 
 __all__ = ["CONFIG", "prepare"]
 
@@ -80,12 +91,13 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
     demos = quiz_demos = None
     if config.demos is not None and pool is not None:
         pool, _ = check_pool(pool, prompts, asked, config.demos.overlong)
-        demos = _sampler(config, config.demos, pool, Stream.DEMOS)
+        demos = _sampler(config, config.demos, pool, Stream.DEMOS, config.demos.rule)
         if plan.shows_demos:
-            demos.check(problems)
+            _check(demos, problems, config.data.train)
+        # What changes from one evaluation to the next is the policy, not what it is shown.
         quiz_demos = _sampler(config, config.demos, pool, Stream.EVALUATION)
-        if config.eval.with_demos:
-            quiz_demos.check(test)
+        if config.eval.with_demos and test:
+            _check(quiz_demos, test, config.data.test, "; or set eval.with_demos=false")
 
     clock, progress = Clock(), Progress(config.steps, stream=stream)
     autocast = autocast_dtype(config.model)
@@ -170,6 +182,8 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
         run.checkpoints.clear()
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    about = {**versions(), "device": str(learner.device), "threads": torch.get_num_threads()}
+    (config.out / VERSIONS).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return run
 
 
@@ -199,6 +213,7 @@ def _of_the_file(config: TrainConfig, pool: DemoPool | None) -> list[Problem]:
         config.reward,
         limit=config.data.limit,
         solutions=config.algorithm.needs_solutions,
+        sorts=_sorts(config, config.algorithm.plan.shows_demos),
     )
 
 
@@ -218,6 +233,8 @@ def _of_length(
     config: TrainConfig, problems: list[Problem], encode: SolutionEncoder
 ) -> list[Problem]:
     """The problems whose stored solutions are no longer than a rollout may be."""
+    if not config.algorithm.needs_solutions:
+        return problems
     limit = config.generation.max_new_tokens
     too_long = {}
     for problem in problems:
@@ -240,7 +257,21 @@ def _of_length(
 def _test_problems(config: TrainConfig) -> list[Problem]:
     if config.data.test is None or config.eval.every is None:
         return []
-    return load_problems(config.data.test, config.data, config.reward, limit=config.eval.limit)
+    return load_problems(
+        config.data.test,
+        config.data,
+        config.reward,
+        limit=config.eval.limit,
+        sorts=_sorts(config, config.eval.with_demos),
+    )
+
+
+def _sorts(config: TrainConfig, shows_demos: bool) -> tuple[str, ...]:
+    """The fields of problems that their demonstrations are chosen by."""
+    if config.demos is None or not shows_demos:
+        return ()
+    # What joins the pool is sorted as what is in it.
+    return (*config.demos.sorts, *(("difficulty",) if config.demos.rule else ()))
 
 
 def _seed(config: TrainConfig, stream: int) -> int:
@@ -248,8 +279,27 @@ def _seed(config: TrainConfig, stream: int) -> int:
     return seeds(config.seed, 0, stream, 1)[0]
 
 
-def _sampler(config: TrainConfig, demos: DemosConfig, pool: DemoPool, stream: int) -> DemoSampler:
-    return DemoSampler(pool, demos.strategy, k=demos.k, m=demos.m, seed=_seed(config, stream))
+def _sampler(
+    config: TrainConfig,
+    demos: DemosConfig,
+    pool: DemoPool,
+    stream: int,
+    online: Online | None = None,
+) -> DemoSampler:
+    seed = _seed(config, stream)
+    try:
+        return DemoSampler(pool, demos.strategy, k=demos.k, m=demos.m, seed=seed, online=online)
+    except DataError as error:
+        raise DataError(f"{demos.path}: {error}") from None
+
+
+def _check(
+    sampler: DemoSampler, problems: Sequence[Problem], file: Path | None, remedy: str = ""
+) -> None:
+    try:
+        sampler.check(problems)
+    except DataError as error:
+        raise DataError(f"{file}: {error}{remedy}") from None
 
 
 def _quiz(
