@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from icpo import _core
 from icpo.algorithms import ALGORITHMS, Algorithm, algorithm
 from icpo.algorithms.composition import PARTS
-from icpo.demos import STRATEGIES, TEMPLATES
+from icpo.demos import STRATEGIES, TEMPLATES, Online
 from icpo.demos.form import TemplateSetting
 from icpo.errors import CheckpointError, ConfigError
 from icpo.generation import Sampling
@@ -110,8 +110,14 @@ class DataConfig(Section, key="data"):
     #: Column of the ids; null: ``id``, if the file has it, else rows are numbered from 1.
     id: str | None = None
     #: Column of solutions by somebody else, a text or a list of texts; read from the training file
-    #: by algorithms that imitate or continue them.
+    #: by algorithms that imitate or continue them, and for `length` if there is none.
     solution: str | None = None
+    #: Column of the difficulties, for demonstrations of the same: ``easy``, ``medium`` or ``hard``;
+    #: null: ``difficulty``, if the file has it.
+    difficulty: str | None = None
+    #: Column of the lengths of responses, for demonstrations of the same half; null:
+    #: ``response_length``, if the file has it, else characters of the stored solutions count.
+    length: str | None = None
     #: If a solution has more tokens than ``generation.max_new_tokens``: ``error`` stops, ``drop``
     #: leaves its problem out.
     overlong: Literal["error", "drop"] = "error"
@@ -120,25 +126,44 @@ class DataConfig(Section, key="data"):
 
 
 @dataclass(frozen=True)
-class DemosConfig(Section, key="demos"):
-    """The demonstrations: a pool, and which of it are shown."""
+class OnlineConfig(Section, key="demos.online"):
+    """Solved training prompts that join the demonstrations, with a response of the policy's own."""
 
-    #: File of the demonstrations; formats and columns as in `DataConfig`.
+    #: So many of them at most, the newest; 0: none.
+    size: Natural = 0
+    #: The share of a prompt's on-policy rollouts that must be right; 0: one of them.
+    share: Annotated[float, Range(least=0, most=1)] = 1.0
+
+
+@dataclass(frozen=True)
+class DemosConfig(Section, key="demos"):
+    """The demonstrations: a pool, and which of it are shown.
+
+    Columns that are null are where the schema of the file has them, see `icpo.data.schemas`.
+    """
+
+    #: File of the demonstrations, in a format as in `DataConfig`; or the name of a data set on the
+    #: Hugging Face hub, as ``openai/gsm8k,config=main``.
     path: Path
     #: Column of the questions.
-    question: str = "question"
+    question: str | None = None
     #: Column of the worked solutions.
-    solution: str = "solution"
-    #: Column of the subjects; null: ``subject``, if the file has it.
+    solution: str | None = None
+    #: Column of the subjects.
     subject: str | None = None
-    #: Column of the ids; null: ``id``, if the file has it, else rows are numbered from 1.
+    #: Column of the ids; without any, rows are numbered from 1.
     id: str | None = None
+    #: Column of the difficulties: ``easy``, ``medium`` or ``hard``.
+    difficulty: str | None = None
+    #: Column of the lengths of the solutions; where there are none, characters count.
+    length: str | None = None
     #: How they are chosen: a name in `icpo.demos.STRATEGIES`.
     strategy: str = "random"
     #: How many a prompt shows.
     k: Count = 1
     #: Size of the part that ``random-m`` and ``batch-m`` choose among; null: the strategy's own.
     m: Count | None = None
+    online: OnlineConfig = field(default_factory=OnlineConfig)
     #: If a demonstration exceeds the prompt limit with any question: ``error`` stops, ``drop``
     #: leaves it out of the pool.
     overlong: Literal["error", "drop"] = "error"
@@ -152,6 +177,21 @@ class DemosConfig(Section, key="demos"):
             )
         if self.m is not None and STRATEGIES[self.strategy].m is None:
             raise ConfigError(f"demos.m: strategy {self.strategy!r} has none, got {self.m}")
+        if self.online.size and not STRATEGIES[self.strategy].grows:
+            raise ConfigError(
+                f"demos.online.size: expected 0, since strategy {self.strategy!r} keeps to the "
+                f"same demonstrations for the whole run, got {self.online.size}"
+            )
+
+    @property
+    def rule(self) -> Online | None:
+        """Which solved prompts join; None: none do."""
+        return Online(self.online.size, self.online.share) if self.online.size else None
+
+    @property
+    def sorts(self) -> tuple[str, ...]:
+        """The fields of a problem that decide what it is shown."""
+        return STRATEGIES[self.strategy].reads
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from icpo.data.schemas import DIFFICULTY, LENGTH
 from icpo.demos import DemoColumns, DemoPool, load_pool
 from icpo.errors import CheckpointError, DataError
 from icpo.reward import Checker, Verdict
@@ -39,10 +40,12 @@ def load_problems(
     *,
     limit: int | None = None,
     solutions: bool = False,
+    sorts: Collection[str] = (),
 ) -> list[Problem]:
     """The problems in a file, at least one; only the first `limit`, if given.
 
-    `solutions` says whether stored solutions are needed, and so have to be there.
+    `solutions` says whether stored solutions are needed, and so have to be there; `sorts`, which of
+    the fields are read that demonstrations are chosen by, if they are there.
 
     Raises:
         DataError: naming file and line, if a column is missing, a row can not be read, a question
@@ -57,7 +60,13 @@ def load_problems(
                 question=row.text("data.question", columns.question),
                 answer=row.answer("data.answer", columns.answer),
                 subject=row.subject("data.subject", columns.subject),
-                solutions=_solutions(row, columns.solution) if solutions else (),
+                solutions=_solutions(row, columns.solution)
+                if solutions or ("solutions" in sorts and columns.solution is not None)
+                else (),
+                difficulty=_optional(row, "data.difficulty", columns.difficulty, DIFFICULTY)
+                if "difficulty" in sorts
+                else None,
+                length=_length(row, columns.length) if "length" in sorts else None,
             )
         except UnreadableRow as fault:
             raise row.error(fault) from None
@@ -110,14 +119,41 @@ def _solutions(row: Row, column: str | None) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else found
 
 
+def _optional(row: Row, key: str, column: str | None, usual: str) -> str | None:
+    """What stands in a column; without its name in the usual one, if the row has it."""
+    if column is None and usual not in row.values:
+        return None
+    value = row.value(key, column or usual)
+    return None if value is None or value == "" else row.text(key, column or usual)
+
+
+def _length(row: Row, column: str | None) -> int | None:
+    found = _optional(row, "data.length", column, LENGTH)
+    if found is None:
+        return None
+    if not found.isdecimal():
+        raise UnreadableRow(
+            f"data.length: expected a whole number from 0 in column {column or LENGTH!r}, "
+            f"got {found!r:.80}"
+        )
+    return int(found)
+
+
 def load_demos(columns: DemosConfig) -> DemoPool:
-    """The demonstrations in a file.
+    """The demonstrations in a file or data set.
 
     Raises:
         DataError: naming file and line, if there are none, a column is missing, a row can not be
             read, a question or solution is empty, or an id comes twice.
     """
-    names = DemoColumns(columns.question, columns.solution, columns.subject, columns.id)
+    names = DemoColumns(
+        columns.question,
+        columns.solution,
+        columns.subject,
+        columns.id,
+        columns.difficulty,
+        columns.length,
+    )
     return load_pool([columns.path], names, key=DemosConfig.key).pool
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from icpo.demos import DemoSampler, PromptBuilder
+from icpo.demos import DemoSampler, PromptBuilder, solved_demo
 from icpo.demos.solution import SolutionEncoder
 from icpo.generation import Completion, Engine, Sampling
-from icpo.mixing import Plan, Prefix
+from icpo.mixing import Plan, Prefix, accept
 from icpo.reward import Checker, Verdict
 from icpo.trainer.clock import Clock
 from icpo.types import Problem, Rollout, RolloutGroup, Tokens
@@ -135,7 +135,26 @@ class RolloutSampler:
             RolloutGroup(problem, prompt, tuple(policy[number]), tuple(expert[number]))
             for number, (problem, prompt) in enumerate(zip(problems, plain, strict=True))
         ]
+        self._join(groups, plan)
         return Sampled(groups, dropped, bare)
+
+    def _join(self, groups: Sequence[RolloutGroup], plan: Plan) -> None:
+        """Solved prompts join the demonstrations, if the settings say so, from the next step on.
+
+        One that is too long before its own question would be too long before most.
+        """
+        if self.demos is None or self.demos.online is None:
+            return
+        solved = []
+        for group in groups:
+            right = [each.finished and accept(each, plan.delta) for each in group.policy]
+            texts = [each.text for each in group.policy]
+            answer = self.demos.online.answer(right, texts.__getitem__)
+            if answer is not None:
+                demo = solved_demo(group.problem, answer)
+                if self.prompts.expert(group.problem, [demo]).demos:
+                    solved.append(demo)
+        self.demos.add(solved)
 
     def _shown(
         self, problems: Sequence[Problem], plain: Sequence[Tokens], step: int, plan: Plan

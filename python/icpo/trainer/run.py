@@ -204,6 +204,7 @@ class Run:
             "on/surprise": surprise / tokens if tokens else math.nan,
             "expert/demos_dropped": sampled.demos_dropped,
             "expert/prompts_without_demos": sampled.prompts_bare,
+            "expert/demos_solved": 0 if self.demos is None else len(self.demos.solved),
             "bonus": 0.0 if bonus is None else bonus.alpha * bonus.gamma(self.step - 1, total),
             **{f"update/{name}": value for name, value in dict(learned.loss).items()},
             "update/grad_norm": float(np.mean(learned.grad_norms or [math.nan])),

@@ -242,7 +242,7 @@ def test_faults_are_placed(tmp_path, name):
 
 def test_faults_of_demonstrations_are_placed(tmp_path):
     path = lines(tmp_path / "a.jsonl", {"question": "q", "solution": "s"}, {"question": "q"})
-    assert demo_refusal(path).startswith("line 2: demos.solution: no column 'solution'; ")
+    assert demo_refusal(path).startswith("line 2: demos.solution: expected a worked solution")
     path = lines(tmp_path / "b.jsonl", {"question": "q", "solution": ""})
     assert demo_refusal(path).startswith("line 1: demos.solution: expected a text in column ")
     twice = [{"question": "q", "solution": "s", "id": "x"}] * 2
