@@ -10,12 +10,10 @@ from typing import Any
 from icpo.errors import DataError
 from icpo.report.html import Child, Markup, element
 from icpo.report.numbers import Leaf, Number, integer, number, percent, ratio, spread
-from icpo.report.runs import Run
+from icpo.report.runs import RESULTS, Run
 from icpo.report.tables import table
 
-__all__ = ["RESULTS", "notes", "scores"]
-
-RESULTS = "results.json"
+__all__ = ["notes", "scores"]
 
 HEADS = (
     "run",

@@ -10,25 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from icpo.analysis.style import COLOURS, look
 from icpo.report.html import Markup, element
 from icpo.report.numbers import Format, percent
 from icpo.report.runs import Curve
 
-__all__ = ["Line", "Scale", "chart", "colours", "running_mean", "sample", "ticks"]
+__all__ = ["Line", "Scale", "chart", "colour", "colours", "running_mean", "sample", "ticks"]
 
-#: Of Okabe and Ito, told apart by everybody.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-
-#: Of thick lines, in units of the picture; the first is drawn through.
-DASHES: tuple[tuple[float, ...], ...] = (
-    (),
-    (7, 3),
-    (8, 2.5, 2, 2.5),
-    (2, 2.5),
-    (10, 2, 2, 2, 2, 2),
-    (2, 1.2),
-    (14, 3),
-)
+#: Of a thick line; the style counts dashes in such widths.
+THICK = 2.25
 
 #: Per cent of a colour that are left of it on a dark page.
 LIGHTENED = 72
@@ -103,7 +93,7 @@ def chart(title: str, lines: Sequence[Line], form: Format, *, whole: bool, windo
                 "g",
                 *(_run(curve, x, y, form, hovered, thin=not alone) for curve in line.curves),
                 _thick(line, thick, x, y, window),
-                class_=f"line c{line.number % 7}",
+                class_=f"line {colour(line.number)}",
             )
         )
         ends.append((y(_mean(thick)[1][-1]), line))
@@ -123,18 +113,28 @@ def chart(title: str, lines: Sequence[Line], form: Format, *, whole: bool, windo
 
 def sample(number: int) -> Markup:
     """A short piece of a line, for a legend."""
-    dashes = " ".join(map(str, DASHES[number % len(DASHES)]))
-    line = element("path", d="M0 5H40", class_="thick", stroke_dasharray=dashes or None)
-    return element("svg", line, viewBox="0 0 40 10", class_=f"c{number % 7}", aria_hidden="true")
+    line = element("path", d="M0 5H40", class_="thick", stroke_dasharray=_dashes(number))
+    return element("svg", line, viewBox="0 0 40 10", class_=colour(number), aria_hidden="true")
+
+
+def colour(number: int) -> str:
+    """The class of a line of this number, from 0."""
+    return f"c{number % len(COLOURS)}"
+
+
+def _dashes(number: int) -> str | None:
+    """None: the line is drawn through."""
+    dash = look(number).dash
+    return None if dash == "-" else " ".join(f"{THICK * part:g}" for part in dash[1])
 
 
 def colours() -> Markup:
     """The style sheet's variables: each colour, and a lighter one for dark pages."""
-    named = {f"--c{number}": colour for number, colour in enumerate(COLOURS)}
-    light = "".join(f"{name}: {colour}; " for name, colour in named.items())
+    named = {f"--c{number}": value for number, value in enumerate(COLOURS)}
+    light = "".join(f"{name}: {value}; " for name, value in named.items())
     dark = "".join(
-        f"{name}: color-mix(in oklab, {colour} {LIGHTENED}%, white); "
-        for name, colour in named.items()
+        f"{name}: color-mix(in oklab, {value} {LIGHTENED}%, white); "
+        for name, value in named.items()
     )
     on_screen = "@media screen and (prefers-color-scheme: dark)"
     return Markup(f":root {{ {light}}}\n{on_screen} {{ :root {{ {dark}}} }}\n")
@@ -242,12 +242,11 @@ def _thick(
 ) -> Markup:
     steps, means = _mean(thick)
     places = [(x(step), y(value)) for step, value in zip(steps, means, strict=True)]
-    dashes = " ".join(map(str, DASHES[line.number % len(DASHES)]))
     return element(
         "path",
         d=_path(places),
         class_="thick",
-        stroke_dasharray=dashes or None,
+        stroke_dasharray=_dashes(line.number),
         data_condition=line.name,
         data_window=window,
         data_runs=len(thick),
@@ -298,7 +297,7 @@ def _names(ends: Sequence[tuple[float, Line]]) -> list[Markup]:
             line.name if len(line.name) <= NAME else line.name[: NAME - 1] + "…",
             x=f"{WIDTH - RIGHT + 6}",
             y=f"{place + 4:.1f}",
-            class_=f"name c{line.number % 7}",
+            class_=f"name {colour(line.number)}",
         )
         for place, (_, line) in zip(_apart([end[0] for end in ordered]), ordered, strict=True)
     ]

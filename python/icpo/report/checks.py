@@ -14,8 +14,8 @@ from icpo.report.conditions import Condition, differing
 from icpo.report.html import Child, element
 from icpo.report.numbers import Format, Number, integer, number, percent
 from icpo.report.panels import PANELS, found
-from icpo.report.runs import Run
-from icpo.report.samples import KINDS, Samples
+from icpo.report.runs import RESULTS, Run
+from icpo.report.samples import ANY, KINDS, Samples
 
 __all__ = ["CHECKS", "FINE", "LEVELS", "Check", "Finding", "across", "check"]
 
@@ -68,14 +68,15 @@ def _files(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
 
 def _complete(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
     if run.record.kind == "eval":
-        return None
+        done = (run.record.folder / RESULTS).is_file()
+        return (FINE, ["finished"]) if done else (LOOK, ["not finished"])
     if not run.steps:
-        return LOOK, ["none on record"]
+        return LOOK, ["no step on record"]
     made, planned = run.made, run.planned
     if math.isnan(planned.value):
-        return LOOK, [_say(made, integer), "; no file says of how many"]
+        return LOOK, [_say(made, integer), " steps; no file says of how many"]
     level = FINE if made.value == planned.value else LOOK
-    return level, [_say(made, integer), " of ", _say(planned, integer)]
+    return level, [_say(made, integer), " of ", _say(planned, integer), " steps"]
 
 
 def _gaps(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
@@ -112,11 +113,24 @@ MUST_BE_NUMBERS = (
 
 
 def _level(
-    keys: tuple[str, ...], is_bad: Callable[[float], bool]
+    keys: tuple[str, ...],
+    is_bad: Callable[[float], bool],
+    evaluated: Callable[[Samples], Number] | None = None,
 ) -> Callable[[Run, Samples], tuple[str, Sentence] | None]:
-    """A check of the mean of a share over the last steps."""
+    """A check of the mean of a share over the last steps.
+
+    Args:
+        keys: of the figure, as patterns.
+        is_bad: whether a share is to be marked.
+        evaluated: what is looked at instead in an evaluation; None: nothing is.
+    """
 
     def ask(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
+        if run.record.kind == "eval":
+            share = None if evaluated is None else evaluated(samples)
+            if share is None or math.isnan(share.value):
+                return None
+            return (LOOK if is_bad(share.value) else FINE), [_say(share, percent)]
         key = found(run.keys, keys)
         curve = run.curve(key).last(LAST) if key else None
         if not curve:
@@ -187,9 +201,9 @@ CHECKS = (
         _files,
     ),
     Check(
-        "Steps made",
-        "fewer than planned",
-        "The run was stopped or still goes on: every figure here is of so far.",
+        "Finished",
+        "fewer steps than planned",
+        "It was stopped or still goes on: every figure here is of so far.",
         _complete,
     ),
     Check(
@@ -217,18 +231,24 @@ CHECKS = (
         _cut_gradient,
     ),
     Check(
-        "On-policy responses cut off at the limit",
-        f"over 5 % in the last {LAST} steps",
-        "They earn nothing, so training shortens answers whatever they are worth.",
+        "Responses cut off at the limit",
+        f"over 5 %, on policy in the last {LAST} steps",
+        "Most of them earn nothing, whatever they are worth: the limit is part of the result.",
         _level(
-            (r"(icpo/)?on/unfinished", "response_length/clip_ratio"), lambda value: value > 0.05
+            (r"(icpo/)?on/unfinished", "response_length/clip_ratio"),
+            lambda value: value > 0.05,
+            lambda samples: samples.unfinished(ANY),
         ),
     ),
     Check(
-        "On-policy answers that the checker could not judge",
-        f"over 1 % in the last {LAST} steps",
+        "Answers that the checker could not judge",
+        f"over 1 %, on policy in the last {LAST} steps",
         "They earn nothing, right or wrong: read some of them.",
-        _level((r"(icpo/)?on/unknown",), lambda value: value > 0.01),
+        _level(
+            (r"(icpo/)?on/unknown",),
+            lambda value: value > 0.01,
+            lambda samples: samples.unknown(ANY),
+        ),
     ),
     Check(
         "Rows of the update without a gradient",

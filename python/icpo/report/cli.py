@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from icpo.report.html import CHARACTERS
+
 __all__ = ["add_parser"]
 
 EXAMPLES = """\
@@ -48,8 +50,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--characters",
         metavar="N",
         type=_count,
-        default=6000,
-        help="show so many of each response and prompt at most (default: 6000)",
+        default=CHARACTERS,
+        help="show so many of each response and prompt at most (default: %(default)s)",
     )
     report.set_defaults(run=run)
 

@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["Child", "Markup", "cut", "element", "escape", "join"]
+__all__ = ["CHARACTERS", "Child", "Markup", "cut", "element", "escape", "join"]
+
+#: Of a text that a model wrote, so many characters are shown if nothing else is said.
+CHARACTERS = 6000
 
 #: Elements that have no content and no end tag.
 VOID = frozenset({"br", "col", "link", "meta"})

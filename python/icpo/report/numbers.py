@@ -42,10 +42,10 @@ class Leaf:
     run: str
     #: Relative to the run's folder.
     file: str
-    #: From 1; empty: the file is no file of lines, or all of its lines are meant.
+    #: From 1; empty: the file has no lines, or `where` says which.
     lines: tuple[int, ...]
     key: str
-    #: Only lines of which this holds; empty: all.
+    #: A kind of rollouts: all lines that hold one.
     where: str = ""
 
     def plain(self) -> list[Any]:

@@ -8,15 +8,12 @@ from pathlib import Path
 from icpo import __version__
 from icpo.report import benchmarks, chart, checks, rollouts, tables
 from icpo.report.conditions import Condition, conditions
-from icpo.report.html import Child, Markup, element, join
+from icpo.report.html import CHARACTERS, Child, Markup, element, join
 from icpo.report.panels import PANELS, WINDOW, Panel
 from icpo.report.runs import Run, open_runs
 from icpo.report.samples import Samples, read_samples
 
-__all__ = ["CHARACTERS", "page", "report"]
-
-#: Of a text that a model wrote, so many characters are shown.
-CHARACTERS = 6000
+__all__ = ["page", "report"]
 
 #: A browser that obeys it runs no script and asks no network, whatever got into the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -248,8 +245,8 @@ def _rollouts(samples: Sequence[Samples]) -> list[Child]:
         rollouts.counts(there),
         _note(
             "Counted over everything on record. Shown below are problems of the first and the last "
-            "step on record: in the order of the file, each that has a kind which those before it "
-            "had not; of each kind its first rollout. Nobody has picked them."
+            "step on record, or of each benchmark: in the order of the file, each that has a kind "
+            "which those before it had not; of each kind its first rollout. Nobody has picked them."
         ),
         *(
             element(
@@ -266,27 +263,32 @@ def _rollouts(samples: Sequence[Samples]) -> list[Child]:
 
 def _configuration(runs: Sequence[Run]) -> list[Child]:
     told = [run for run in runs if run.settings]
-    if not told:
-        return [_none("No run has recorded its settings.")]
     silent = [run.name for run in runs if not run.settings]
-    different = tables.settings(told, lambda run: run.settings, all_=False)
-    full = tables.settings(told, lambda run: run.settings, all_=True)
-    return [
-        _none(f"Without recorded settings: {', '.join(silent)}.") if silent else None,
-        None if len(told) == 1 else element("h3", "What differs"),
-        None if len(told) == 1 else different or _none("Nothing: the settings are the same."),
-        element("details", element("summary", "All settings"), full, open=len(told) == 1),
-    ]
+    parts: list[Child] = [_none(f"Not recorded: {', '.join(silent)}.")] if silent else []
+    # Settings of different programs have little to do with each other.
+    kinds = dict.fromkeys(run.record.kind for run in told)
+    for kind in kinds:
+        those = [run for run in told if run.record.kind == kind]
+        if len(kinds) > 1:
+            parts.append(element("h3", PROGRAMS[kind]))
+        if len(those) > 1:
+            different = tables.settings(those, lambda run: run.settings, all_=False)
+            parts.append(element("h4", "What differs"))
+            parts.append(different or _none("Nothing: the settings are the same."))
+        full = tables.settings(those, lambda run: run.settings, all_=True)
+        words = element("summary", "All settings")
+        parts.append(element("details", words, full, open=len(those) == 1))
+    return parts
+
+
+#: What wrote the folder, by kind of run.
+PROGRAMS = {"trainer": "icpo train", "verl": "verl", "eval": "icpo eval"}
 
 
 def _versions(runs: Sequence[Run]) -> list[Child]:
     told = [run for run in runs if run.versions]
     silent = [run.name for run in runs if not run.versions]
-    words = (
-        "No run has recorded what it ran with."
-        if not told
-        else f"Not recorded: {', '.join(silent)}."
-    )
+    words = f"Not recorded: {', '.join(silent)}."
     return [
         _none(words) if silent else None,
         tables.settings(told, lambda run: run.versions, all_=True) if told else None,

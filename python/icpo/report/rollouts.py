@@ -41,8 +41,9 @@ def examples(samples: Samples) -> list[Markup]:
     for moment in samples.moments:
         chosen = moment.chosen()
         shown = {kind for example in chosen for kind in example.shown}
-        absent = [kind for kind in KINDS[:4] if kind not in shown]
-        title = "Samples" if moment.step is None else f"Step {moment.step:,}"
+        usual = KINDS[:4] if moment.step is not None else KINDS[:2]
+        absent = [kind for kind in usual if kind not in shown]
+        title = moment.benchmark or ("" if moment.step is None else f"Step {moment.step:,}")
         note = f"None here: {'; '.join(absent)}." if absent else ""
         parts.append(element("h4", title, " ", element("small", note)))
         parts += [_example(samples, example) for example in chosen]

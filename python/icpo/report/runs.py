@@ -16,7 +16,7 @@ from icpo.report.numbers import Leaf, Number
 
 __all__ = ["Curve", "Run", "Setting", "open_runs"]
 
-TIMINGS, VERSIONS = "timings.jsonl", "versions.json"
+TIMINGS, VERSIONS, RESULTS = "timings.jsonl", "versions.json", "results.json"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,17 @@ from icpo.report.html import cut
 from icpo.report.numbers import Leaf, Number
 from icpo.report.runs import Run
 
-__all__ = ["KINDS", "Count", "Example", "Moment", "Samples", "Shown", "kind_of", "read_samples"]
+__all__ = [
+    "ANY",
+    "KINDS",
+    "Count",
+    "Example",
+    "Moment",
+    "Samples",
+    "Shown",
+    "kind_of",
+    "read_samples",
+]
 
 #: Kinds of rollouts, in the order in which they are shown.
 KINDS = (
@@ -28,8 +38,14 @@ KINDS = (
     "expert prompt, wrong",
 )
 
+#: All of them together.
+ANY = "any kind"
+
 #: Problems of a step that are shown at most.
 PROBLEMS = 4
+
+#: Problems of a step that are remembered; of those behind them, only what shows a new kind.
+HELD = 1000
 
 
 def kind_of(response: Response) -> str:
@@ -105,10 +121,22 @@ class Example:
 
 @dataclass
 class Moment:
-    """The examples of a step."""
+    """The examples of a step, or of a benchmark."""
 
     step: int | None
+    benchmark: str | None = None
     problems: dict[str, Example] = field(default_factory=dict)
+
+    def add(self, response: Response, kind: str, most: int) -> None:
+        """Takes one more rollout."""
+        example = self.problems.get(response.problem)
+        if example is None:
+            known = any(kind in one.shown for one in self.problems.values())
+            if len(self.problems) >= HELD and known:
+                return
+            example = Example(response.problem, response.step)
+            self.problems[response.problem] = example
+        example.add(response, kind, most)
 
     def chosen(self) -> list[Example]:
         """Problems in the order of the file, each with a kind that those before it did not show."""
@@ -127,21 +155,25 @@ class Samples:
 
     run: Run
     counts: dict[str, Count] = field(default_factory=dict)
-    #: The first and the last step recorded; None: nothing was.
-    first: Moment | None = None
-    last: Moment | None = None
+    #: The first and the last step on record; of an evaluation, every benchmark.
+    moments: list[Moment] = field(default_factory=list)
     #: Accepted expert rollouts that are not right, which eq. 9 forbids: how many, and the first.
     accepted_wrong: int = 0
     first_accepted_wrong: str = ""
 
-    @property
-    def moments(self) -> list[Moment]:
-        """The first and the last step, or the only one."""
-        there = [moment for moment in (self.first, self.last) if moment is not None]
-        return there[:1] if self.first is self.last else there
+    def moment(self, response: Response) -> Moment:
+        """Where a response belongs; a new step takes the place of the last but the first."""
+        key = response.step, response.benchmark
+        for moment in self.moments:
+            if (moment.step, moment.benchmark) == key:
+                return moment
+        if response.benchmark is None:
+            del self.moments[1:]
+        self.moments.append(Moment(*key))
+        return self.moments[-1]
 
     def counted(self, kind: str) -> Number:
-        """How many there are of a kind."""
+        """How many there are of a kind, or of `ANY`."""
         return self._number(kind, "count", "reward", float(self._count(kind).number))
 
     def reward(self, kind: str) -> Number:
@@ -176,7 +208,13 @@ class Samples:
         return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
     def _count(self, kind: str) -> Count:
-        return self.counts.get(kind) or Count()
+        if kind != ANY:
+            return self.counts.get(kind) or Count()
+        every = Count()
+        for one in self.counts.values():
+            for name in vars(every):
+                setattr(every, name, getattr(every, name) + getattr(one, name))
+        return every
 
     def _number(self, kind: str, operation: str, key: str, value: float) -> Number:
         return Number(value, Leaf(operation, self.run.name, self.files, (), key, where=kind))
@@ -198,14 +236,7 @@ def read_samples(run: Run, most: int) -> Samples:
         if response.accepted and not response.right:
             samples.accepted_wrong += 1
             samples.first_accepted_wrong = samples.first_accepted_wrong or response.place
-        last = samples.last
-        if last is None or last.step != response.step:
-            samples.last = last = Moment(response.step)
-            samples.first = samples.first or last
-        example = last.problems.get(response.problem)
-        if example is None:
-            example = last.problems[response.problem] = Example(response.problem, response.step)
-        example.add(response, kind, most)
+        samples.moment(response).add(response, kind, most)
     return samples
 
 

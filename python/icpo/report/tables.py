@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from icpo.report.chart import colour
 from icpo.report.conditions import Condition, differing
 from icpo.report.html import Child, Markup, element
 from icpo.report.numbers import (
@@ -23,7 +24,7 @@ from icpo.report.numbers import (
     total,
 )
 from icpo.report.panels import PANELS, found
-from icpo.report.runs import TIMINGS, VERSIONS, Run, Setting
+from icpo.report.runs import RESULTS, TIMINGS, VERSIONS, Run, Setting
 
 __all__ = [
     "by_condition",
@@ -81,7 +82,7 @@ def _ending(title: str) -> Callable[[Run], Number]:
 
 
 #: Heads, what stands below them, and how it is written.
-RESULTS: tuple[tuple[str, Callable[[Run], Number], Format], ...] = (
+COLUMNS: tuple[tuple[str, Callable[[Run], Number], Format], ...] = (
     ("accuracy before", _figure(PANELS[0].keys, lambda curve: curve.at(0)), percent),
     ("accuracy after", _figure(PANELS[0].keys, lambda curve: curve.at(-1)), percent),
     ("best", _figure(PANELS[0].keys, lambda curve: curve.most()), percent),
@@ -111,7 +112,7 @@ def by_run(groups: Sequence[Condition]) -> Markup:
             ]
             for group, run in runs
         ],
-        class_="figures",
+        class_="figures results",
     )
 
 
@@ -137,7 +138,7 @@ def by_condition(groups: Sequence[Condition]) -> Markup | None:
 def _told(runs: Sequence[Run]) -> list[tuple[str, Callable[[Run], Number], Format]]:
     """Columns in which any run has something."""
     return [
-        column for column in RESULTS if any(not math.isnan(column[1](run).value) for run in runs)
+        column for column in COLUMNS if any(not math.isnan(column[1](run).value) for run in runs)
     ]
 
 
@@ -147,7 +148,9 @@ def _spread(parts: Sequence[Number], form: Format) -> Child:
 
 def _key(group: Condition, name: str) -> Markup:
     """A name with the colour of its line."""
-    return element("span", element("i", class_=f"key c{group.number % 7}"), name, class_="called")
+    return element(
+        "span", element("i", class_=f"key {colour(group.number)}"), name, class_="called"
+    )
 
 
 ##### Settings and versions
@@ -267,7 +270,7 @@ def files(runs: Sequence[Run]) -> Markup:
     for run in runs:
         record = run.record
         read = [record.config_file, record.metrics_file, *record.response_files]
-        read += [record.folder / name for name in (VERSIONS, TIMINGS, "results.json")]
+        read += [record.folder / name for name in (VERSIONS, TIMINGS, RESULTS)]
         for path in dict.fromkeys(path for path in read if path is not None and path.is_file()):
             size, lines, digest = _measured(path)
             rows.append(

@@ -1,4 +1,4 @@
-"""Folders of runs, written by hand; and a reader of reports that knows nothing of how they are made."""
+"""Folders of runs, written by hand; and a reader of reports that knows not how they are made."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def write_lines(path: Path, rows):
     path.write_text(text, encoding="utf-8")
 
 
-def trainer_run(folder: Path, *, algorithm="icpo", seed=0, steps=12, planned=None, text="\\boxed{4}"):
+def trainer_run(
+    folder: Path, *, algorithm="icpo", seed=0, steps=12, planned=None, text="\\boxed{4}"
+):
     """A run of the trainer, with figures drawn at random."""
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, len(algorithm)])
@@ -112,6 +114,85 @@ def group(random, step, problem, n_off, text):
             "reward": float(right),
             "accepted": right if expert else None,
         }
+
+
+def eval_run(folder: Path, *, finished=True, text="\\boxed{4}"):
+    """A folder of `icpo eval`: two benchmarks, with and without a demonstration."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(11)
+    rows, benchmarks = [], []
+    for name in ("aime24", "mine <b>"):
+        conditions = []
+        for shots in (0, 1):
+            right = random.integers(0, 5, 3)
+            for problem in range(3):
+                for sample in range(4):
+                    good = bool(sample < right[problem])
+                    rows.append(
+                        {
+                            "benchmark": name,
+                            "shots": shots,
+                            "seed": 0,
+                            "id": str(problem),
+                            "sample": sample,
+                            "problem": f"{name}/{problem}",
+                            "prompt": "D; x" if shots else "x",
+                            "text": f"{text} {sample}",
+                            "gold": ["4", "four"],
+                            "reward": float(good),
+                            "outcome": "equal" if good else "not_equal",
+                            "demos": ["d"] * shots,
+                            "tokens": int(random.integers(1, 30)),
+                            "prompt_tokens": 9,
+                            "finished": sample > 0,
+                        }
+                    )
+            conditions.append(
+                {
+                    "shots": shots,
+                    "samples": 4,
+                    "seeds": [0],
+                    "accuracy": float(right.mean() / 4),
+                    "standard_error": None if shots else 0.0312,
+                    "interval": [0.1, float(random.random())],
+                    "level": 0.95,
+                    "pass": {"2": 0.5, "4": float((right > 0).mean())},
+                    "majority": 0.25,
+                    "responses": 12,
+                    "cut_off": 3,
+                    "unknown": 0,
+                    "demos_dropped": 0,
+                    "tokens": None if shots else 150,
+                }
+            )
+        benchmarks.append(
+            {
+                "name": name,
+                "title": name,
+                "asked": 3,
+                "skipped": [{"where": "f.jsonl: line 2", "why": "no JSON"}] * 7,
+                "options_kept_in_order": 2,
+                "conditions": conditions,
+            }
+        )
+    averages = [
+        {
+            "group": "in distribution",
+            "benchmarks": ["aime24", "mine <b>"],
+            "shots": 0,
+            "accuracy": 0.4,
+            "standard_error": 0.01,
+            "interval": [0.25, 0.75],
+        }
+    ]
+    write_lines(folder / "journal.jsonl", rows)
+    settings = {"settings": {"benchmarks": ["aime24"], "temperature": 0.6}}
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps({"torch": "2.6"}), encoding="utf-8")
+    if finished:
+        results = {"benchmarks": benchmarks, "averages": averages}
+        (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    return folder
 
 
 def verl_run(folder: Path, *, own=True, steps=2):
@@ -274,7 +355,7 @@ class Files:
     def where(self, run, file, key, where):
         files = [file] if "…" not in file else self.between(run, *file.split(" … "))
         rows = [row for one in files for row in self.rows(self.folders[run] / one)]
-        rows = [row for row in rows if kind(row) == where]
+        rows = [row for row in rows if where in ("any kind", kind(row))]
         made = {
             "unfinished": lambda row: not row["finished"],
             "unknown": lambda row: verdict(row) == "unknown",
@@ -299,6 +380,10 @@ def verdict(row):
 
 def kind(row):
     right = verdict(row) == "equal" if verdict(row) else row["score"] >= 1
+    if "shots" in row:
+        return (
+            ("expert" if row["demos"] else "plain") + " prompt, " + ("right" if right else "wrong")
+        )
     if not row.get("expert"):
         return "plain prompt, " + ("right" if right else "wrong")
     return "expert prompt, " + ("accepted" if row["accepted"] else "rejected")
