@@ -144,8 +144,9 @@ def measure(
     if not source.is_file:
         raise ConfigError(f"file: expected a file of rows, got {source}")
     file = Path(source.path).expanduser()
-    if output.suffixes[-1:] != file.suffixes[-1:]:
-        raise ConfigError(f"output: expected a name that ends with {file.suffix}, got {output}")
+    form = "".join(file.suffixes[-2:] if file.suffix == ".gz" else file.suffixes[-1:])
+    if not output.name.endswith(form):
+        raise ConfigError(f"output: expected a name that ends with {form}, got {output}")
     schema = source.recognised()
     if what.template is None and schema.name != "verl":
         raise ConfigError(

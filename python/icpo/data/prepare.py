@@ -262,7 +262,7 @@ class _Run:
         )
 
     def write(self, out: Path) -> Report:
-        """Writes everything, under other names first."""
+        """Writes everything, or nothing."""
         for table in self.tables:
             if not table.kept:
                 left_out = {kind: count for kind, count in table.counts().items() if count}
@@ -271,6 +271,19 @@ class _Run:
                     f"left out: {', '.join(f'{kind} {n:,}' for kind, n in left_out.items())}"
                 )
         out.mkdir(parents=True, exist_ok=True)
+        names = [*(file_of(table.name) for table in self.tables), LEFT_OUT, REPORT]
+        try:
+            report = self.write_parts(out)
+        except BaseException:
+            for name in names:
+                _part(out / name).unlink(missing_ok=True)
+            raise
+        for name in names:
+            os.replace(_part(out / name), out / name)
+        return report
+
+    def write_parts(self, out: Path) -> Report:
+        """Writes everything under names of its own."""
         form = self.common_form()
         files: dict[str, tuple[str, str]] = {}
         for table in self.tables:
@@ -283,8 +296,6 @@ class _Run:
             file.writelines(_line(line) for line in lost_lines(tables))
         text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
         _part(out / REPORT).write_text(text + "\n", encoding="utf-8")
-        for name in (*(file for file, _ in files.values()), LEFT_OUT, REPORT):
-            os.replace(_part(out / name), out / name)
         return report
 
     def common_form(self) -> Form:

@@ -38,17 +38,16 @@ def rewrite(path: Path, output: Path, added: Sequence[Fields], inside: str | Non
     # A name of its own until it is whole, so that the file may be its own source.
     part = output.with_name(f"{output.name}.part")
     merged = _merged(path, added, inside)
-    if suffix == [".parquet"]:
-        _write_parquet(path, part, merged, list(added[0]) if added else [], added, inside)
-    elif suffix in ([".csv"], [".tsv"]):
-        if inside is not None:
-            raise ConfigError(f"inside: expected no column of objects in {path}, got {inside!r}")
-        _write_csv(path, part, merged, "\t" if suffix == [".tsv"] else ",")
-    else:
-        # Half a surrogate pair can be written in JSON, and so read.
-        with _opened(part, path.suffix.lower() == ".gz", "surrogatepass") as file:
-            for row in merged:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    try:
+        if suffix == [".parquet"]:
+            _write_parquet(path, part, merged, added, inside)
+        elif suffix in ([".csv"], [".tsv"]):
+            _write_csv(path, part, merged, "\t" if suffix == [".tsv"] else ",", inside)
+        else:
+            _write_json_lines(path, part, merged)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     os.replace(part, output)
 
 
@@ -77,7 +76,17 @@ def _opened(path: Path, zipped: bool, errors: str) -> Iterator[IO[str]]:
             yield file
 
 
-def _write_csv(path: Path, part: Path, merged: Iterator[Fields], delimiter: str) -> None:
+def _write_json_lines(path: Path, part: Path, merged: Iterator[Fields]) -> None:
+    # Half a surrogate pair can be written in JSON, and so read.
+    with _opened(part, path.suffix.lower() == ".gz", "surrogatepass") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in merged)
+
+
+def _write_csv(
+    path: Path, part: Path, merged: Iterator[Fields], delimiter: str, inside: str | None
+) -> None:
+    if inside is not None:
+        raise ConfigError(f"inside: expected no column of objects in {path}, got {inside!r}")
     # What is not UTF-8 was read past, and is written as it was.
     with _opened(part, path.suffix.lower() == ".gz", "surrogateescape") as file:
         first = next(merged, None)
@@ -92,13 +101,13 @@ def _write_parquet(
     path: Path,
     part: Path,
     merged: Iterator[Fields],
-    names: Sequence[str],
     added: Sequence[Fields],
     inside: str | None,
 ) -> None:
     import pyarrow
     import pyarrow.parquet
 
+    names = list(added[0]) if added else []
     number = {name for name in names if all(isinstance(row[name], int | None) for row in added)}
     new = {name: pyarrow.int64() if name in number else pyarrow.string() for name in names}
     # Its metadata describe the columns as they were.
