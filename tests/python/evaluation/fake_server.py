@@ -1,0 +1,119 @@
+"""A server that speaks OpenAI's protocol, answers as it is told, and fails as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+#: From the request and how often it came before, to a fault; None: answer it.
+Faults = Callable[[dict[str, Any], int], "str | int | None"]
+
+
+class FakeServer:
+    """Answers with ``answer(request)``: a text and a reason why it ends."""
+
+    def __init__(self, answer, faults: Faults = lambda request, before: None):
+        self.answer, self.faults = answer, faults
+        self.asked: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        self.bodies: list[tuple[str, dict[str, Any], str | None]] = []
+        self.models = ["fake"]
+        self.at_once = self.most_at_once = 0
+        self.slow = 0.0
+        self._lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_GET(self):
+                self.reply(200, {"data": [{"id": name} for name in outer.models]})
+
+            def do_POST(self):
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.handle(self, request)
+
+            def reply(self, status, content, headers=(), length=None):
+                body = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body) if length is None else length))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def handle(self, handler, request):
+        name = json.dumps([request.get("prompt"), request.get("messages"), request["seed"]])
+        with self._lock:
+            before = self.asked[name]
+            self.asked[name] += 1
+            self.bodies.append((handler.path, request, handler.headers.get("Authorization")))
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(self.slow)
+        with self._lock:
+            self.at_once -= 1
+        fault = self.faults(request, before)
+        if fault is None:
+            with self._lock:
+                self.answered[name] += 1
+            handler.reply(200, self._content(handler.path, request))
+        elif isinstance(fault, int):
+            handler.reply(fault, {"error": {"message": f"fault {fault}"}}, [("Retry-After", "0")])
+        else:
+            getattr(self, f"_{fault}")(handler)
+
+    def _content(self, path, request):
+        text, reason = self.answer(request)
+        said = (
+            {"message": {"content": text}} if path.endswith("chat/completions") else {"text": text}
+        )
+        usage = {"prompt_tokens": 3, "completion_tokens": len(text.split())}
+        return {"choices": [{**said, "finish_reason": reason}], "usage": usage}
+
+    def _drop(self, handler):
+        handler.close_connection = True
+        handler.connection.close()
+
+    def _truncated(self, handler):
+        handler.reply(200, b'{"choices": [', length=500)
+        self._drop(handler)
+
+    def _malformed(self, handler):
+        handler.reply(200, b'{"choices": [{"text": "hal')
+
+    def _empty(self, handler):
+        handler.reply(200, {"choices": []})
+
+    def _endless(self, handler):
+        handler.reply(200, {"choices": [{"text": "no reason", "finish_reason": None}]})
+
+    def _slow(self, handler):
+        time.sleep(1.0)
+        handler.reply(200, {"choices": []})
+
+
+@contextmanager
+def serving(answer, faults: Faults = lambda request, before: None):
+    server = FakeServer(answer, faults)
+    thread = threading.Thread(target=server._server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server._server.shutdown()
+        server._server.server_close()
+        thread.join()
