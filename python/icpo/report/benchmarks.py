@@ -9,7 +9,7 @@ from typing import Any
 
 from icpo.errors import DataError
 from icpo.report.html import Child, Markup, element
-from icpo.report.numbers import Leaf, Number, integer, number, percent, ratio, spread
+from icpo.report.numbers import Leaf, Number, integer, measure, percent, ratio, spread
 from icpo.report.runs import RESULTS, Run
 from icpo.report.tables import table
 
@@ -97,7 +97,7 @@ def _rows(run: Run) -> Iterator[Sequence[Child]]:
                 at.number("majority").shown(percent) if samples > 1 else None,
                 ratio(at.number("cut_off"), responses).shown(percent),
                 ratio(at.number("unknown"), responses).shown(percent),
-                ratio(at.number("tokens"), responses).shown(number),
+                ratio(at.number("tokens"), responses).shown(measure),
             ]
     for place, one in enumerate(results["averages"]):
         at = _Reader(run, one, f"averages.{place}")

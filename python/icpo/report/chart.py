@@ -24,14 +24,14 @@ THICK = 2.25
 LIGHTENED = 72
 
 #: In the units of the picture, which are pixels at its natural size.
-WIDTH, HEIGHT = 380, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 84, 8, 22
+WIDTH, HEIGHT = 384, 200
+LEFT, RIGHT, TOP, BOTTOM = 46, 92, 8, 22
 
 #: Points of a whole chart that can be pointed at; more make pages that no browser likes.
 HOVERED = 600
 
 #: The end of a line is named by so many characters at most.
-NAME = 13
+NAME = 12
 
 #: Between names of lines.
 APART = 13

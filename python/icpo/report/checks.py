@@ -154,7 +154,9 @@ def _bare(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
     if not curve:
         return None
     value = curve.sum()
-    return (LOOK if value.value else FINE), [_say(value, integer), " left without"]
+    if value.value:
+        return LOOK, [_say(value, integer), " left without"]
+    return FINE, ["none left without"]
 
 
 def _falls(run: Run, samples: Samples) -> tuple[str, Sentence] | None:

@@ -22,6 +22,7 @@ __all__ = [
     "count",
     "integer",
     "mean",
+    "measure",
     "number",
     "percent",
     "ranges",
@@ -172,22 +173,32 @@ def integer(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Anything else, to four digits.
+    """Anything else: whole numbers as they are, others to four digits.
 
     >>> number(0.000123456), number(1234567.0), number(-0.25)
     ('1.235e−4', '1,234,567', '−0.2500')
     """
+    whole = value == round(value) and abs(value) < 1e15 if math.isfinite(value) else False
+    return integer(value) if whole else measure(value)
+
+
+def measure(value: float) -> str:
+    """A mean or the like, to four digits even where it happens to be whole.
+
+    >>> measure(20.0), measure(19.9666)
+    ('20.00', '19.97')
+    """
     if not math.isfinite(value):
         written = str(value).replace("inf", "∞")
-    elif value == round(value) and abs(value) < 1e15:
+    elif value == 0:
+        written = "0"
+    elif 1000 <= abs(value) < 1e15:
         written = f"{value:,.0f}"
-    elif abs(value) >= 1000:
-        written = f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
-    elif abs(value) < 1e-3:
-        digits, power = f"{value:.3e}".split("e")
-        written = f"{float(digits):g}e{int(power)}"
-    else:
+    elif 1e-3 <= abs(value) < 1000:
         written = f"{value:#.4g}".removesuffix(".")
+    else:
+        digits, power = f"{value:.3e}".split("e")
+        written = f"{digits}e{int(power)}"
     return written.replace("-", "\N{MINUS SIGN}")
 
 

@@ -152,6 +152,10 @@ def _checks(groups: Sequence[Condition], samples: Sequence[Samples]) -> list[Chi
 SIGNS = ("✓", "▲", "✕")
 
 
+#: Of runs that are fine, so many are named without being asked for.
+LISTED = 8
+
+
 def _worst(findings: Sequence[checks.Finding]) -> int:
     return max(checks.LEVELS.index(finding.level) for finding in findings)
 
@@ -176,8 +180,13 @@ def _found(one: checks.Check, findings: Sequence[checks.Finding]) -> list[Markup
             everybody = len(names) == len(findings)
             name = None if everybody else element("b", ", ".join(names), "\N{NO-BREAK SPACE}")
             parts.append(element("span", name, sentence, class_="one"))
-        meaning = None if level == checks.FINE else element("span", one.meaning, class_="meaning")
-        paragraphs.append(element("p", *parts, meaning, class_=level))
+        if level != checks.FINE:
+            parts.append(element("span", one.meaning, class_="meaning"))
+        elif len(parts) > LISTED:
+            words = element("summary", f"{len(parts)} runs", class_="place")
+            paragraphs.append(element("details", words, element("p", *parts), class_="long"))
+            continue
+        paragraphs.append(element("p", *parts, class_=level))
     return paragraphs
 
 

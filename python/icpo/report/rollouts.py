@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from icpo.report.html import Markup, element
-from icpo.report.numbers import Leaf, Number, integer, number, percent
+from icpo.report.numbers import Leaf, Number, integer, measure, number, percent
 from icpo.report.samples import KINDS, Example, Samples, Shown
 from icpo.report.tables import table
 
@@ -22,8 +22,8 @@ def counts(samples: Sequence[Samples]) -> Markup:
             one.run.name,
             kind,
             one.counted(kind).shown(integer),
-            one.reward(kind).shown(number),
-            one.tokens(kind).shown(number),
+            one.reward(kind).shown(measure),
+            one.tokens(kind).shown(measure),
             one.unfinished(kind).shown(percent),
             one.unknown(kind).shown(percent),
         ]

@@ -16,6 +16,7 @@ from icpo.report.numbers import (
     Number,
     integer,
     mean,
+    measure,
     number,
     percent,
     ratio,
@@ -86,11 +87,11 @@ COLUMNS: tuple[tuple[str, Callable[[Run], Number], Format], ...] = (
     ("accuracy before", _figure(PANELS[0].keys, lambda curve: curve.at(0)), percent),
     ("accuracy after", _figure(PANELS[0].keys, lambda curve: curve.at(-1)), percent),
     ("best", _figure(PANELS[0].keys, lambda curve: curve.most()), percent),
-    ("reward", _ending("Reward of on-policy rollouts"), number),
+    ("reward", _ending("Reward of on-policy rollouts"), measure),
     ("non-pass prompts", _non_pass, percent),
     ("expert accepted", _ending("Expert rollouts accepted"), percent),
-    ("entropy", _ending("Entropy of on-policy rollouts"), number),
-    ("length", _ending("Response length"), number),
+    ("entropy", _ending("Entropy of on-policy rollouts"), measure),
+    ("length", _ending("Response length"), measure),
     ("cut off", _ending("Responses cut off at the limit"), percent),
     ("seconds", _seconds, integer),
 )
@@ -235,12 +236,12 @@ def time_spent(runs: Sequence[Run]) -> Markup | None:
             [
                 part,
                 *(
-                    [one.shown(number), " · ", ratio(one, whole).shown(percent)]
+                    [one.shown(measure), " · ", ratio(one, whole).shown(percent)]
                     for one, whole in zip(sums, wholes, strict=True)
                 ),
             ]
         )
-    rows.append(["all", *(_seconds(run).shown(number) for run in timed)])
+    rows.append(["all", *(_seconds(run).shown(measure) for run in timed)])
     return table(["seconds", *(run.name for run in timed)], rows, class_="figures")
 
 
@@ -256,7 +257,7 @@ def every_figure(run: Run) -> Markup:
                 curve.at(0).shown(number),
                 curve.at(-1).shown(number),
                 curve.least().shown(number),
-                curve.mean().shown(number),
+                curve.mean().shown(measure),
                 curve.most().shown(number),
             ]
         )
