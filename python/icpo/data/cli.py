@@ -18,13 +18,14 @@ examples:
   icpo data prepare --tokenizer Qwen/Qwen3-1.7B     # the paper's data, to runs/data
   icpo data prepare --train mine.jsonl --validation test.jsonl --demos worked.parquet
   icpo data prepare --train a.csv,question=text,answer=meta.gold --against bench.jsonl
-  icpo data prepare --train openai/gsm8k,config=main --against openai/gsm8k,config=main,split=test
+  icpo data prepare --train openai/gsm8k --against openai/gsm8k,split=test math500 amc23
 
 A SOURCE is a file (.jsonl, .csv, .tsv, these also .gz, or .parquet) or the name of a data set on
 the Hugging Face hub, perhaps followed by ,NAME=VALUE: split, config and revision of a data set;
 schema; and columns for question, answer, solution, subject, difficulty, length and id, in which a
 dot looks into objects and lists. Rows as in MATH, GSM8K, MathInstruct, OpenR1 or verl are
-recognised. Without any source it is the paper's data.
+recognised. Names of benchmarks, as icpo eval has them, are sources too. Without any source it is
+the paper's data.
 
 The folder gets train.parquet, validation.parquet and demos.parquet as verl and this package read
 them, report.json, and left_out.jsonl: source, line and reason of all that is left out. docs/data.md
@@ -206,10 +207,17 @@ def run_prepare(options: argparse.Namespace) -> int:
     from icpo.data.duplicates import NEAR, WORDS
     from icpo.data.prepare import LEFT_OUT, Preparation, prepare
     from icpo.data.sources import Source
+    from icpo.evaluation.benchmarks import BENCHMARKS
     from icpo.reward import Checker
 
+    benchmarks = {name: benchmark.source for name, benchmark in BENCHMARKS.items()}
+    known = {**KNOWN, **{source.path: source for source in benchmarks.values()}}
+
+    def read(text: str) -> Source:
+        return benchmarks[text] if text in benchmarks else Source.read(text, known)
+
     given = {
-        name: tuple(Source.read(text, KNOWN) for text in getattr(options, name))
+        name: tuple(map(read, getattr(options, name)))
         for name in ("train", "validation", "demos", "against")
     }
     if not any(given[name] for name in PAPER):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from icpo.data.progress import Progress
-from icpo.data.schemas import Schema
+from icpo.data.schemas import QUESTIONS, Schema
 from icpo.data.sources import Source
 from icpo.data.table import Item, Lost, Stored, Table
 from icpo.errors import DataError
@@ -92,7 +92,10 @@ def read_table(
     Raises:
         DataError: if none of a source's rows can be read, which means other columns.
     """
-    table = Table(name, sources, [source.recognised() for source in sources], [0] * len(sources))
+    # What else such rows have does not matter.
+    otherwise = QUESTIONS if make is question else None
+    schemas = [source.recognised(otherwise) for source in sources]
+    table = Table(name, sources, schemas, [0] * len(sources))
     for number, source in enumerate(sources):
         before, fault = len(table.kept), "it has none"
         for rows in _batches(itertools.islice(source.rows(), limit)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +79,7 @@ class Report:
                 )
         evaluations = [*self.tables.get("validation", {}).get("sources", ()), *self.against]
         if evaluations:
-            named = ", ".join(f"{each['source']} ({each['rows']:,})" for each in evaluations)
-            yield f"compared with: {named}"
+            yield f"compared with: {', '.join(map(_compared, evaluations))}"
         else:
             yield "compared with no evaluation set: --validation or --against names some"
         for name, table in self.tables.items():
@@ -87,6 +87,11 @@ class Report:
                 yield f"{name}: {count:,} of those that came before have another answer than it"
         if not self.settings["tokenizer"]:
             yield "lengths in tokens are unknown without --tokenizer"
+
+
+def _compared(source: Mapping[str, Any]) -> str:
+    of = "" if source["read"] == source["rows"] else f" of {source['rows']:,} that can be read"
+    return f"{source['source']} ({source['read']:,}{of})"
 
 
 def _table(table: Table, file: str, digest: str) -> dict[str, Any]:
@@ -106,12 +111,14 @@ def _table(table: Table, file: str, digest: str) -> dict[str, Any]:
 
 
 def _sources(table: Table) -> list[dict[str, Any]]:
+    unreadable = Counter(one.source for one in table.lost if one.kind == "unreadable")
     return [
         {
             "source": str(source),
             "schema": schema.name,
             "columns": source.columns,
             "rows": table.rows[number],
+            "read": table.rows[number] - unreadable[number],
             "kept": sum(item.source == number for item in table.kept),
         }
         for number, (source, schema) in enumerate(zip(table.sources, table.schemas, strict=True))

@@ -27,6 +27,7 @@ from icpo.types import Demo, Problem
 
 __all__ = [
     "PARTS",
+    "QUESTIONS",
     "SCHEMAS",
     "Schema",
     "last_boxed",
@@ -409,6 +410,17 @@ SCHEMAS: dict[str, Schema] = {
         ),
     )
 }
+
+
+#: For rows that are only compared with: whatever else they have, such as options in columns of
+#: their own.
+QUESTIONS = Schema(
+    "questions",
+    fits=lambda fields: any(name in fields for name in ("question", "problem", "Question")),
+    question=_first_column("question", ("question", "problem", "Question")),
+    answer=_answer_or_box,
+    solutions=lambda row: (),
+)
 
 
 def recognise(row: Fields) -> Schema | None:

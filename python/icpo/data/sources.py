@@ -160,8 +160,10 @@ class Source:
                 "files that were downloaded elsewhere, or set HF_HOME to a cache that has it"
             ) from error
 
-    def recognised(self) -> Schema:
+    def recognised(self, otherwise: Schema | None = None) -> Schema:
         """How its rows are read: as `schema` says or its first rows look, with its own columns.
+
+        `otherwise` is the schema of rows that are of no known one, but fit this one.
 
         Raises:
             DataError: if the rows are of no known schema, and no columns are named.
@@ -170,15 +172,21 @@ class Source:
             return with_columns(SCHEMAS[self.schema], self.columns)
         first = [row for _, row in zip(range(LOOKED_AT), self.rows(), strict=False)]
         found = recognise_rows(first)
+        if found is None and otherwise is not None:
+            fits = any(_readable(row) and otherwise.fits(row.values) for row in first)
+            found = otherwise if fits else None
         if found is None and "question" not in self.columns:
-            readable = (row.values for row in first if not isinstance(row.content, UnreadableRow))
-            there = ", ".join(columns_of(next(readable, {})))
+            there = next((columns_of(row.values) for row in first if _readable(row)), [])
+            columns = f"columns {', '.join(there)}" if there else "no row that can be read"
             raise DataError(
-                f"{self}: expected rows of a known schema ({', '.join(SCHEMAS)}), got "
-                + (f"columns {there}" if there else f"{len(first)} rows that can be read by none")
-                + ". Name them: SOURCE,question=COLUMN,answer=COLUMN,solution=COLUMN"
+                f"{self}: expected rows of a known schema ({', '.join(SCHEMAS)}), got {columns}. "
+                "Name them: SOURCE,question=COLUMN,answer=COLUMN,solution=COLUMN"
             )
         return with_columns(found, self.columns)
+
+
+def _readable(row: Row) -> bool:
+    return not isinstance(row.content, UnreadableRow)
 
 
 def lines_of(path: Path) -> Iterator[int]:

@@ -117,7 +117,7 @@ def test_unknown_columns(tmp_path):
     assert Source.read(f"{path},schema=math").recognised().name == "math"
     broken = tmp_path / "b.jsonl"
     broken.write_text("nonsense\n")
-    with pytest.raises(DataError, match="got 1 rows that can be read by none"):
+    with pytest.raises(DataError, match="got no row that can be read"):
         Source(str(broken)).recognised()
 
 

@@ -277,6 +277,39 @@ def test_near_questions(tmp_path):
     assert report.tables["demos"]["kept"] == 2
 
 
+def test_questions_that_are_only_compared_with(tmp_path):
+    """Whatever else their rows have: options in columns, answers of other names, none at all."""
+    arc = {"question": "Which one?", "choices": {"text": ["a"], "label": ["A"]}, "answerKey": "A"}
+    gpqa = {"Question": "And which?", "Correct Answer": "x"}
+    bare = {"problem": "What is 5 + 1?"}
+    verl = {"prompt": [{"role": "user", "content": "What is 6 + 1?"}], "reward_model": None}
+    verl["reward_model"] = {"ground_truth": "7"}
+    kinds = [arc, gpqa, bare, verl]
+    tables = [[kind] for kind in kinds]
+    tables[0].append({"question": ""})
+    against = [lines(tmp_path / f"{i}.jsonl", table) for i, table in enumerate(tables)]
+    train = [
+        *asked(8),
+        *({"question": text, "answer": "A"} for text in ("which one?", "and WHICH?")),
+    ]
+    report = run(tmp_path / "out", train=[lines(tmp_path / "t.jsonl", train)], against=against)
+    accounted(report, tmp_path / "out")
+    assert questions(tmp_path / "out" / "train.parquet") == [
+        f"What is {i} + 1?" for i in (0, 1, 2, 3, 4, 7)
+    ]
+    assert [each["schema"] for each in report.against] == ["questions"] * 3 + ["verl"]
+    # What can not be compared with is said.
+    assert f"compared with: {against[0]} (1 of 2 that can be read), " in str(report)
+    (note,) = [n for n in written(tmp_path / "out/left_out.jsonl") if n["table"] == "against"]
+    assert (note["place"], note["kind"]) == ("line 2", "unreadable")
+    with pytest.raises(DataError, match=r"x.jsonl: expected rows of a known schema"):
+        run(
+            tmp_path / "b",
+            train=[against[3]],
+            against=[lines(tmp_path / "x.jsonl", [{"text": "?"}])],
+        )
+
+
 def test_answers_that_contradict_each_other(tmp_path):
     rows = [
         {"question": "a?", "answer": "\\frac{1}{2}"},
