@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from icpo.data.sources import Source
-from icpo.demos import DemoPool, DemoSampler, PromptBuilder
-from icpo.errors import DataError
+from icpo.demos import DemoPool, DemoSampler, PromptBuilder, load_pool
 from icpo.evaluation.benchmarks import Question, Quiz
 from icpo.evaluation.settings import DemoSettings, EvalSettings
 from icpo.generation.text import Message, TextRequest, seed_of
-from icpo.tables import UnreadableRow
 from icpo.types import Demo
 
 __all__ = [
@@ -106,17 +103,7 @@ def load_demos(settings: DemoSettings) -> DemoPool:
     Raises:
         DataError: a row can not be read, or there are none.
     """
-    source = Source.read(settings.source)
-    schema = source.recognised()
-    demos: list[Demo] = []
-    for row in source.rows():
-        try:
-            demos.append(schema.demo(row, schema.id(row) or str(row.index + 1)))
-        except UnreadableRow as fault:
-            raise row.error(fault) from None
-    if not demos:
-        raise DataError(f"{source}: expected demonstrations, but there are none")
-    return DemoPool(demos)
+    return load_pool([settings.source], key=DemoSettings.key).pool
 
 
 def prompts(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-import icpo
 from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.evaluation.benchmarks import Quiz, Skipped, benchmark, load
 from icpo.evaluation.engines import open_engine
@@ -25,15 +22,14 @@ from icpo.evaluation.settings import EvalSettings, digest
 from icpo.evaluation.table import rows_of
 from icpo.generation.text import EngineError, TextCompletion, TextEngine
 from icpo.reward import Checker
+from icpo.versions import FILE as VERSIONS
+from icpo.versions import versions
 
 __all__ = ["JOURNAL", "RESULTS", "SETTINGS", "Summary", "evaluate", "holds_evaluation", "stored"]
 
 #: Files in the folder of an evaluation.
-SETTINGS, VERSIONS, JOURNAL = "settings.json", "versions.json", "journal.jsonl"
+SETTINGS, JOURNAL = "settings.json", "journal.jsonl"
 TABLE, RESULTS = "table.md", "results.json"
-
-#: Packages whose version may change what a model says.
-_PACKAGES = ("icpo-rs", "torch", "transformers", "tokenizers", "vllm", "numpy", "httpx")
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def evaluate(
 
     settings.out.mkdir(parents=True, exist_ok=True)
     _write(settings.out / SETTINGS, _json(about))
-    _write(settings.out / VERSIONS, _json(_versions(answering)))
+    _write(settings.out / VERSIONS, _json({**versions(), "model": dict(answering.describe())}))
     with Journal(settings.out / JOURNAL) as journal:
         _ask(asked, settings, answering, journal, checker, stream)
         found = results(quizzes, asked, journal.read, checker)
@@ -272,16 +268,6 @@ def _line(one: Asked, answer: TextCompletion, checker: Checker) -> dict[str, Any
 
 
 ##### Files
-
-
-def _versions(engine: TextEngine) -> dict[str, Any]:
-    found = {"python": platform.python_version(), "icpo": icpo.__version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {**found, "model": dict(engine.describe())}
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from icpo.evaluation import pass_at_k
+from icpo.evaluation import avg_at_n, counts_to_report, pass_at_k
 from icpo.generation import Completion, Engine, Sampling
 from icpo.reward import Checker
 from icpo.trainer.rollouts import Decode
@@ -47,11 +47,11 @@ class Evaluation:
     def figures(self) -> dict[str, float]:
         """Metrics by name. pass@k is over all k samples; the smaller ones are estimates."""
         k = self.samples
-        share = self.right / k if k else np.asarray(self.greedy, np.float64)
+        share = avg_at_n(k, self.right) if k else np.asarray(self.greedy, np.float64)
         figures = {}
         if k:
             figures[f"avg@{k}"] = float(share.mean())
-            for j in (*(2**i for i in range(1, k.bit_length()) if 2**i < k), k):
+            for j in counts_to_report(k):
                 figures[f"pass@{j}"] = float(pass_at_k(k, self.right, j).mean())
         if self.greedy is not None:
             figures["greedy"] = float(self.greedy.mean())

@@ -300,7 +300,7 @@ def test_killed_at_random_and_resumed_it_gives_the_same_bytes(place):
     processes = multiprocessing.get_context("fork")
     rng = np.random.default_rng(0)
     kills = 0
-    for _ in range(30):
+    for _ in range(10):
         child = processes.Process(
             target=run, args=(settings(place), ScriptedText(slowly)), kwargs={"resume": True}
         )
