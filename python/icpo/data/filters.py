@@ -35,10 +35,14 @@ def asked_by(*tables: Table) -> list[Asked]:
 
 def leave_out_unverifiable(table: Table, checker: Checker) -> None:
     """Leaves out rows with whose answer no response could be compared. None is no answer."""
-    stated = [place for place, item in enumerate(table.kept) if item.answer is not None]
-    problems = [Problem(item.id, item.question, item.answer) for item in table.kept if item.answer]
-    faults = unverifiable(problems, checker)
-    table.leave_out("unverifiable", {stated[place]: why for place, why in faults.items()})
+    stated = {
+        place: Problem(item.id, item.question, item.answer)
+        for place, item in enumerate(table.kept)
+        if item.answer is not None
+    }
+    places = list(stated)
+    faults = unverifiable(list(stated.values()), checker)
+    table.leave_out("unverifiable", {places[at]: why for at, why in faults.items()})
 
 
 def leave_out_long(
