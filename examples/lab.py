@@ -5,41 +5,61 @@ The runs are those of examples/tiny: `icpo train` in a process each, reused if t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
+import io
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 from IPython.display import DisplayHandle, Image, Markdown, display
+
+from icpo.analysis.style import legend, line, look, shares, sheet
+from icpo.cli import main
+from icpo.tiny.data import Sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 for folder in ("examples/tiny", "benches"):
     if str(ROOT / folder) not in sys.path:
         sys.path.append(str(ROOT / folder))
 
-import figure  # noqa: E402
+from figure import ACCEPTED, ACCURACY, ENTROPY, NON_PASS, WEIGHT, Panel  # noqa: E402
 from methods import Method  # noqa: E402
 from paired import Comparison, compare, mean_and_error  # noqa: E402
 from results import Result  # noqa: E402
-from runs import Job, train_all  # noqa: E402
+from runs import EXAMPLE, Job, train_all  # noqa: E402
 from screen import clock  # noqa: E402
 
 __all__ = [
+    "ACCEPTED",
+    "ACCURACY",
+    "ENTROPY",
+    "NON_PASS",
     "QUICK",
     "RUNS",
+    "SIZES",
+    "TINY",
+    "WEIGHT",
     "Line",
-    "Method",
+    "Panel",
     "Result",
     "chance",
+    "checkpoint",
     "compare",
     "curves",
     "difference",
     "has",
+    "icpo",
     "percent",
+    "picture",
+    "small",
     "spread",
     "start",
     "table",
@@ -56,19 +76,47 @@ RUNS = Path("runs/notebooks-quick" if QUICK else "runs/notebooks")
 #: The model and data of the tiny task: those of `icpo pretrain-tiny`.
 TINY = RUNS / "tiny" if QUICK else Path("runs/tiny")
 
+#: How much data there is; None: the task's own numbers.
+SIZES = Sizes(train=16, test=8, demos=32) if QUICK else None
+
 #: Batches that the model learns from in pretraining, if not the recipe's own number.
 QUICK_PRETRAINING = 60
+
+#: Of the runs that only are to show that everything works.
+QUICK_SETTINGS = (
+    "batch=4",
+    "mini_batch=4",
+    "generation.max_new_tokens=8",
+    "eval={every: 1, k: 1, probe: 8}",
+    "log={tensorboard: false, samples_every: 1}",
+    "checkpoint.every=2",
+)
 
 
 def start() -> None:
     """Goes to the root of the checkout, wherever Jupyter was started; paths are relative to it."""
     os.chdir(ROOT)
+    # transformers asks for bars of ipywidgets, which nothing here needs.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def has(package: str) -> bool:
     """Whether a package can be imported here."""
     return importlib.util.find_spec(package) is not None
+
+
+def icpo(*arguments: Any) -> str:
+    """The command ``icpo`` in this process; returns what it prints.
+
+    How far it is, on standard error, is not kept. Where it fails, the end of that is the error.
+    """
+    out, progress = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(progress):
+        code = main([str(argument) for argument in arguments])
+    if code != 0:
+        raise RuntimeError(f"icpo {arguments[0]}: exit code {code}: {progress.getvalue()[-2000:]}")
+    return out.getvalue()
 
 
 ##### Runs
@@ -106,11 +154,11 @@ def tiny_model() -> Path:
     from icpo.tiny.folder import pretrain_tiny
     from icpo.tiny.pretrain import Recipe
 
-    line = Line()
+    progress = Line()
     recipe = dataclasses.replace(Recipe(), steps=QUICK_PRETRAINING) if QUICK else Recipe()
-    model = pretrain_tiny(TINY / "model", recipe, report=line.say)
-    write_data(TINY / "data")
-    line.say(
+    model = pretrain_tiny(TINY / "model", recipe, report=progress.say)
+    write_data(TINY / "data", sizes=SIZES)
+    progress.say(
         f"{model.path}: {100 * model.accuracy.zero_shot:.0f} % of test problems right by itself, "
         f"{100 * model.accuracy.one_shot:.0f} % after one worked exercise of the same topic"
     )
@@ -122,7 +170,7 @@ def train(
     *,
     seeds: Sequence[int],
     steps: int,
-    out: str,
+    out: str = "train",
     settings: Sequence[str] = (),
 ) -> dict[str, list[Result]]:
     """Runs of each method with each seed, as many at once as there are cores.
@@ -132,7 +180,8 @@ def train(
             ``icpo:off_ratio=none``, ``icpo:demos.strategy=random`` (examples/tiny/methods.py).
         seeds: of the runs.
         steps: of each.
-        out: folder within `RUNS`. Runs that are there are not made again.
+        out: folder within `RUNS`; another one for other `settings`. Runs that are there are not
+            made again.
         settings: changes of examples/tiny/icpo.yaml for all of them.
     """
     common = [
@@ -143,6 +192,7 @@ def train(
         f"steps={steps}",
         "checkpoint={every: 20, keep: 1}",
         "log={tensorboard: false, samples_every: 20}",
+        *(QUICK_SETTINGS if QUICK else ()),
         *settings,
     ]
     jobs = {
@@ -152,10 +202,27 @@ def train(
     }
     for job in jobs.values():
         job.keep_or_clear()
-    line = Line()
-    train_all(list(jobs.values()), _cores(), line)  # type: ignore[arg-type]  # it says and shows
-    line.say(f"{len(jobs)} runs of {steps} steps are in {RUNS / out}")
+    progress = Line()
+    if QUICK:
+        for job in jobs.values():
+            _train_here(job)
+    train_all(list(jobs.values()), _cores(), progress)  # type: ignore[arg-type]  # says and shows
+    progress.say(f"{len(jobs)} runs of {steps} steps are in {RUNS / out}")
     return {name: [Result.read(jobs[name, seed].folder) for seed in seeds] for name in methods}
+
+
+def checkpoint(method: str, seed: int, steps: int, out: str = "train") -> Path:
+    """The model that a run of `train` ended with."""
+    return (
+        RUNS / out / f"{Method.of(method).folder}-seed{seed}" / "checkpoints" / f"step-{steps:06}"
+    )
+
+
+def _train_here(job: Job) -> None:
+    """Makes a run in this process: of a few steps, most would be spent on starting another."""
+    if job.is_finished:
+        return
+    icpo("train", EXAMPLE, *job.settings, "--fresh")
 
 
 def _cores() -> int:
@@ -198,8 +265,51 @@ def difference(
     return compare([value(run) for run in ours], [value(run) for run in others])
 
 
-def curves(results: Mapping[str, Sequence[Result]]) -> Image:
-    """The sheet of examples/tiny/figure.py: means over seeds, bands of their standard error."""
-    file = RUNS / "curves.png"
-    figure.draw(results, file)
-    return Image(file.read_bytes(), format="png")
+def curves(results: Mapping[str, Sequence[Result]], *panels: Panel) -> Image:
+    """Panels side by side: means over seeds, bands of their standard error, thin lines of seeds.
+
+    Panels are those of examples/tiny/figure.py.
+    """
+    with sheet(width=4.8 * len(panels), height=3.9, columns=len(panels)) as (page, axes):
+        for axis, panel in zip(np.atleast_1d(axes), panels, strict=True):
+            axis.set_title(panel.title)
+            axis.set_xlabel("step")
+            for place, (name, runs) in enumerate(results.items()):
+                steps, values = _common([panel.curve(run) for run in runs])
+                if not steps.size:
+                    continue
+                error = values.std(0, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else None
+                line(axis, place, steps, values.mean(0), name, error=error)
+                if panel.has_seeds:
+                    colour = look(place).colour
+                    axis.plot(steps, values.T, color=colour, linewidth=0.5, alpha=0.5)
+            if panel.is_share:
+                axis.set_ylim(-0.02, 1.02)
+                shares(axis)
+            else:
+                axis.set_ylim(bottom=0)
+        legend(np.atleast_1d(axes)[0], page)
+        return picture(page)
+
+
+def _common(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The steps at which all runs have a value, and the values, a row a run."""
+    steps = curves[0][0]
+    for other, _ in curves[1:]:
+        steps = np.intersect1d(steps, other)
+    return steps, np.stack([values[np.isin(at, steps)] for at, values in curves])
+
+
+def small(file: Path) -> Image:
+    """A picture from a file, with as few colours as lines and bands have."""
+    data = io.BytesIO()
+    with PIL.Image.open(file) as found:
+        found.convert("RGB").quantize(64).save(data, format="png", optimize=True)
+    return Image(data.getvalue(), format="png")
+
+
+def picture(page: Any) -> Image:
+    """A figure as what a notebook shows, small enough to be kept in it."""
+    data = io.BytesIO()
+    page.savefig(data, format="png", dpi=96, metadata={"Software": None})
+    return Image(data.getvalue(), format="png")
