@@ -172,7 +172,12 @@ class ServerEngine:
         )
 
     def _only_model(self) -> str:
-        names = _run(self._served())
+        try:
+            names = _run(self._served())
+        except EngineError as error:
+            raise EngineError(
+                f"{error}; it was asked for its models, since none was named"
+            ) from None
         if len(names) != 1:
             raise ConfigError(
                 f"model: expected the name of one of the server's models, which are "

@@ -36,7 +36,8 @@ class FakeServer:
                 pass
 
             def do_GET(self):
-                self.reply(200, {"data": [{"id": name} for name in outer.models]})
+                listed = outer.models and [{"id": name} for name in outer.models]
+                self.reply(200, {"data": listed})
 
             def do_POST(self):
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

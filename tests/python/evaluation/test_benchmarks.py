@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -199,6 +202,24 @@ def test_parquet_rows_have_numbers(tmp_path):
     found = load(benchmark(f"mine={file}"), CHECKER, option_seed=None)
     assert [one.where for one in found.skipped] == [f"{file}: row 2"]
     assert len(found.questions) == 2
+
+
+def test_the_hub_is_asked_for_what_the_registry_says(monkeypatch):
+    asked = []
+
+    def load_dataset(path, config, split, revision):
+        asked.append((path, config, split))
+        return {"allenai/ai2_arc": [ARC, {**ARC, "answerKey": "x", "id": "2"}]}[path]
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    # A benchmark keeps what it has read, so not the one that others use.
+    chosen = dataclasses.replace(
+        BENCHMARKS["arc_c"], source=dataclasses.replace(BENCHMARKS["arc_c"].source)
+    )
+    found = load(chosen, CHECKER, option_seed=0)
+    assert asked == [("allenai/ai2_arc", "ARC-Challenge", "test")]
+    assert [one.problem.id for one in found.questions] == ["Mercury_1"]
+    assert [one.where for one in found.skipped] == ["allenai/ai2_arc: row 2"]
 
 
 ##### Real files

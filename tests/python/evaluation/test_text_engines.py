@@ -295,6 +295,9 @@ def test_models_have_to_be_named_where_there_are_several():
         server.models = ["one", "two"]
         with pytest.raises(ConfigError, match=r"one of the server.s models, which are one, two"):
             ServerEngine(server.url)
+        server.models = None  # as of a server that does not list any
+        with pytest.raises(EngineError, match="asked for its models, since none was named"):
+            ServerEngine(server.url, retry=QUICK)
         assert ServerEngine(server.url, "two").describe() == {
             "engine": "server", "url": server.url, "model": "two",
         }  # fmt: skip
