@@ -84,6 +84,7 @@ def prepare(config: TrainConfig, *, resume: bool | None = None, stream: Any = No
     end = end_of_solutions(tokenizer, ends, chat=template.chat)
     encode = solution_encoder(tokenizer, template, ends, end)
     problems = _of_length(config, problems, encode)
+    _check_lessons(config, len(problems))
     prompts = PromptBuilder(template, tokenizer_encoder(tokenizer), config.prompt.max_tokens)
     asked = [*problems, *test]
     for problem in asked:
@@ -252,6 +253,19 @@ def _of_length(
             "have one that is too long, and data.overlong=drop leaves them out"
         )
     return kept
+
+
+def _check_lessons(config: TrainConfig, problems: int) -> None:
+    """Refuses lessons that never come, because not so many problems can wait."""
+    lessons = config.algorithm.lessons
+    if lessons is None or lessons.when != "hardest":
+        return
+    wanted = lessons.prompts or config.batch
+    if wanted > problems:
+        raise ConfigError(
+            f"algorithm.lessons.prompts: expected at most {problems}, as many as there are "
+            f"problems, got {wanted}{'' if lessons.prompts else ', the prompts of a step'}"
+        )
 
 
 def _test_problems(config: TrainConfig) -> list[Problem]:
