@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icpo.evaluation.averages import avg_at_n, counts_to_report, mean_and_error
-from icpo.evaluation.benchmarks import Question, Quiz
+from icpo.evaluation.benchmarks import Quiz
 from icpo.evaluation.bootstrap import LEVEL, interval
 from icpo.evaluation.judge import votes
 from icpo.evaluation.majority import maj_at_k
@@ -34,8 +34,8 @@ class _Run:
 
     seed: int
     right: NDArray[np.int64]  # (P,)
-    #: The chance that the majority of all samples is right.
-    majority: NDArray[np.float64]  # (P,)
+    #: The chance that the majority of k samples is right, by k.
+    majority: Mapping[int, NDArray[np.float64]]  # of (P,)
     cut_off: int
     unknown: int
     dropped: int
@@ -76,7 +76,8 @@ def _runs(
 
 
 def _run(asked: Sequence[Asked], samples: int, read: Read, checker: Checker) -> _Run:
-    right, majority = [], []
+    right: list[int] = []
+    majority: dict[int, list[float]] = {k: [] for k in counts_to_report(samples)}
     cut_off = unknown = dropped = 0
     tokens: list[int | None] = []
     prompt_tokens: list[int | None] = []
@@ -85,7 +86,9 @@ def _run(asked: Sequence[Asked], samples: int, read: Read, checker: Checker) -> 
         found = [read(one.key) for one in of_problem]
         good = [row["outcome"] == "equal" for row in found]
         right.append(sum(good))
-        majority.append(_majority(of_problem[0].prompt.question, found, good, checker))
+        chosen = votes(of_problem[0].prompt.question, [row["text"] for row in found], checker)
+        for k, chances in majority.items():
+            chances.append(maj_at_k(chosen, good, k))
         cut_off += sum(not row["finished"] for row in found)
         unknown += sum(row["outcome"] == "unknown" for row in found)
         dropped += of_problem[0].prompt.dropped
@@ -94,7 +97,7 @@ def _run(asked: Sequence[Asked], samples: int, read: Read, checker: Checker) -> 
     return _Run(
         asked[0].condition.seed,
         np.array(right),
-        np.array(majority),
+        {k: np.array(chances) for k, chances in majority.items()},
         cut_off,
         unknown,
         dropped,
@@ -103,23 +106,17 @@ def _run(asked: Sequence[Asked], samples: int, read: Read, checker: Checker) -> 
     )
 
 
-def _majority(
-    question: Question, found: Sequence[Mapping[str, Any]], good: Sequence[bool], checker: Checker
-) -> float:
-    if len(found) == 1:
-        return float(good[0])
-    return maj_at_k(votes(question, [row["text"] for row in found], checker), good, len(found))
-
-
 def _condition(quiz: Quiz, shots: int, runs: Sequence[_Run], samples: int) -> dict[str, Any]:
     name = quiz.benchmark.name
     share = np.mean([avg_at_n(samples, run.right) for run in runs], axis=0)  # (P,)
     accuracy, error = mean_and_error([avg_at_n(samples, run.right).mean() for run in runs])
     responses = samples * share.size * len(runs)
+    told = counts_to_report(samples)
     passes = {
         str(k): float(np.mean([pass_at_k(samples, run.right, k).mean() for run in runs]))
-        for k in counts_to_report(samples)
+        for k in told
     }
+    majorities = {str(k): float(np.mean([run.majority[k].mean() for run in runs])) for k in told}
     low, high = interval([share], seed=seed_of("interval", name, shots))
     return {
         "shots": shots,
@@ -130,7 +127,9 @@ def _condition(quiz: Quiz, shots: int, runs: Sequence[_Run], samples: int) -> di
         "interval": [low, high],
         "level": LEVEL,
         "pass": passes,
-        "majority": float(np.mean([run.majority.mean() for run in runs])),
+        "maj": majorities,
+        # Of all samples.
+        "majority": majorities[str(samples)],
         "responses": responses,
         "cut_off": sum(run.cut_off for run in runs),
         "unknown": sum(run.unknown for run in runs),

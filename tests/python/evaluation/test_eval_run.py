@@ -109,8 +109,15 @@ def test_figures_are_those_counted_by_hand(place):
             assert one["pass"]["4"] == pytest.approx(
                 np.mean([any(r["reward"] for r in group) for group in groups.values()])
             )
-            assert one["majority"] == pytest.approx(
-                float(np.mean([majority(group) for group in groups.values()]))
+            pairs = [
+                float(np.mean([majority(pair) for pair in combinations(group, 2)]))
+                for group in groups.values()
+            ]
+            assert one["maj"]["2"] == pytest.approx(np.mean(pairs))
+            assert (
+                one["majority"]
+                == one["maj"]["4"]
+                == pytest.approx(float(np.mean([majority(group) for group in groups.values()])))
             )
             for problem in one["problems"]:
                 assert problem["right"] == [
