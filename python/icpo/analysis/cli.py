@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -303,6 +304,13 @@ def _rank_shift(options: argparse.Namespace) -> int:
     for one, found in zip(texts, replayed, strict=True):
         ranks.setdefault(one.condition, []).append(found.rank)
     shifts = {name: rank_shift.rank_shift(those, options.bins) for name, those in ranks.items()}
+    short = sum(len(found.rank) < options.bins for found in replayed)
+    if 2 * short > len(replayed):
+        print(
+            f"{short} of {len(replayed)} responses have fewer tokens than there are bins, so that "
+            "bins lack tokens: try less with --bins",
+            file=sys.stderr,
+        )
     _write(
         options,
         "rank_shift",
@@ -328,7 +336,7 @@ def _add_perplexity(kinds: _Kinds) -> None:
         "--template",
         default="paper",
         metavar="NAME",
-        help="prompt before the solutions of a file (default: paper)",
+        help="prompt before the solutions of a file: a name, or JSON (default: paper)",
     )
     _with_steps(parser)
     _with_models(parser)
@@ -349,7 +357,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     from icpo.analysis import perplexity
     from icpo.demos import Template
 
-    template = Template.of(options.template)
+    template = Template.of(_template(options.template))
     likelihoods = {}
     texts: list[Continuation] = []
     for label, path in models.items():
@@ -369,6 +377,16 @@ def _perplexity(options: argparse.Namespace) -> int:
         lambda stem: perplexity.draw_perplexity(rows, stem),
     )
     return 0
+
+
+def _template(text: str) -> Any:
+    """A template's name, or its fields as JSON."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"template: expected a name or JSON, got {text!r}: {error}") from None
 
 
 def _need_torch() -> None:

@@ -182,7 +182,7 @@ def draw_curves(
     names = list(dict.fromkeys(row["figure"] for row in rows))
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
-    with style.sheet(4.4 * columns, 2.9 * lines + 0.3, lines, columns) as (figure, axes):
+    with style.sheet(4.4 * columns, 2.9 * lines, lines, columns) as (figure, axes):
         panels = np.atleast_1d(axes).ravel()
         for panel in panels[len(names) :]:
             panel.set_visible(False)
@@ -197,7 +197,7 @@ def draw_curves(
                     steps, mean, error = mean_curve(seeds)
                     style.line(panel, index, steps, mean, label, error=error)
             panel.set_title(curve.title)
-            panel.set_xlabel("step")
+            style.steps(panel)
             if curve.is_share:
                 style.shares(panel)
         everybody = max(panels[: len(names)], key=lambda panel: len(panel.get_lines()))

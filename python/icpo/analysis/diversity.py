@@ -121,7 +121,7 @@ def _over_steps(axes: Any, rows: Sequence[Row]) -> None:
             error = [float(each.std(ddof=1) / np.sqrt(len(each))) for each in values]
         style.line(axes, index, steps, [float(each.mean()) for each in values], name, error=error)
     axes.set_title("Edit distance between responses to a prompt")
-    axes.set_xlabel("step")
+    style.steps(axes)
     axes.set_ylabel("share of the longer one")
     axes.set_ylim(bottom=0)
     style.shares(axes)
@@ -130,7 +130,9 @@ def _over_steps(axes: Any, rows: Sequence[Row]) -> None:
 def _distribution(axes: Any, rows: Sequence[Row]) -> None:
     for index, name in enumerate(dict.fromkeys(row["condition"] for row in rows)):
         values = np.sort([row["normalised"] for row in rows if row["condition"] == name])
-        style.line(axes, index, values, np.arange(1, len(values) + 1) / len(values), name)
+        # From 0 on the axis, up by one problem at each value.
+        reached = np.arange(len(values) + 1) / len(values)
+        style.line(axes, index, [0.0, *values], reached, name, stairs=True)
     axes.set_title("Edit distance between responses to a problem")
     axes.set_xlabel("mean over pairs, as a share of the longer response")
     axes.set_ylabel("problems up to there")

@@ -171,15 +171,20 @@ def draw_flips(rows: Sequence[Row], stem: Path) -> tuple[Path, ...]:
     """A panel for each condition: problems by their distance, flips marked."""
     names = list(dict.fromkeys(row["condition"] for row in rows))
     top = max(row["normalised"] for row in rows) * 1.05 or 1.0
-    with style.sheet(4.2 * len(names), 3.4, 1, len(names)) as (figure, axes):
-        panels = np.atleast_1d(axes)
-        for panel, name in zip(panels, names, strict=True):
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    with style.sheet(4.2 * columns, 3.2 * lines, lines, columns) as (figure, axes):
+        panels = np.atleast_1d(axes).ravel()
+        for panel in panels[len(names) :]:
+            panel.set_visible(False)
+        for panel, name in zip(panels, names, strict=False):
             _panel(panel, sorted(_those(rows, name), key=lambda row: row["normalised"]))
             panel.set_title(f"{name}, against {rows[0]['base']}")
             panel.set_xlabel("problems, by distance")
-            panel.set_ylim(0, top)
+            panel.set_ylim(-0.04 * top, top)
             style.shares(panel)
-        panels[0].set_ylabel("edit distance, of the longer response")
+        for panel in panels[::columns]:
+            panel.set_ylabel("edit distance, of the longer response")
         style.legend(max(panels, key=lambda panel: len(panel.collections)), figure)
         return style.save(figure, stem)
 
@@ -193,7 +198,7 @@ def _panel(axes: Any, rows: Sequence[Row]) -> None:
     lost = np.array([row["right_to_wrong"] > row["wrong_to_right"] for row in rows])
     places, heights = np.arange(1, len(rows) + 1), np.array([row["normalised"] for row in rows])
     for index, name, which, settings in (
-        (4, "neither", ~(gained | lost), {"marker": ".", "edgecolor": style.GREY, "s": 10}),
+        (4, "neither", ~(gained | lost), {"marker": ".", "edgecolor": style.GREY, "s": 40}),
         (0, "more right to wrong", lost, {"marker": "v"}),
         (1, "more wrong to right", gained, {"marker": "^", "facecolor": style.look(1).colour}),
     ):

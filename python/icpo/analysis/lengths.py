@@ -26,7 +26,7 @@ Lengths = Mapping[str, NDArray[np.int64]]
 def lengths_of_runs(
     runs: Sequence[NamedRun], encode: Encode | None, steps: range | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Lengths of responses, by condition; those that were accepted also on their own.
+    """Lengths of responses, by condition; rejected ones also on their own.
 
     Args:
         runs: see `icpo.analysis.sources`.
@@ -46,8 +46,8 @@ def lengths_of_runs(
         length = response.tokens if encode is None else len(encode(response.text))
         name = condition(one, response)
         found[name].append(int(length or 0))
-        if response.accepted:
-            found[f"{name}, accepted"].append(int(length or 0))
+        if response.accepted is False:
+            found[f"{name}, rejected"].append(int(length or 0))
     return {name: np.array(values, np.int64) for name, values in found.items()}
 
 
@@ -123,26 +123,28 @@ def summary(lengths: Lengths) -> list[Row]:
 
 
 def draw_lengths(rows: Sequence[Row], unit: str, stem: Path) -> tuple[Path, ...]:
-    """The histograms over each other, as steps."""
+    """The histograms one below the other, on the same scales."""
     names = list(dict.fromkeys(row["of"] for row in rows))
-    with style.sheet() as (figure, axes):
-        for index, name in enumerate(names):
+    top = max(row["share"] for row in rows) * 1.05
+    with style.sheet(5.2, 0.9 + 0.95 * len(names), len(names)) as (figure, axes):
+        panels = np.atleast_1d(axes)
+        for panel, name in zip(panels, names, strict=True):
             those = [row for row in rows if row["of"] == name]
-            how = style.look(index)
-            axes.stairs(
+            edges = [those[0]["from"], *(row["below"] for row in those)]
+            panel.stairs(
                 [row["share"] for row in those],
-                [those[0]["from"], *(row["below"] for row in those)],
-                label=name,
-                color=how.colour,
-                linestyle=how.dash,
-                linewidth=1.6,
-                baseline=None,
+                edges,
+                fill=True,
+                facecolor=style.look(0).colour,
+                edgecolor="black",
+                linewidth=0.5,
             )
-        axes.set_title("Lengths")
-        axes.set_xlabel(unit)
-        axes.set_ylabel("share of all")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
-        style.shares(axes)
-        style.legend(axes, figure)
+            panel.set_title(name)
+            panel.set_xlim(0, edges[-1] * 1.02)
+            panel.set_ylim(0, top)
+            style.shares(panel)
+            if panel is not panels[-1]:
+                panel.tick_params(labelbottom=False)
+        panels[-1].set_xlabel(unit)
+        figure.supylabel("share of all", fontsize=9)
         return style.save(figure, stem)

@@ -104,7 +104,7 @@ def draw_non_pass(rows: Sequence[Row], runs: Sequence[NamedRun], stem: Path) -> 
             steps, mean, error = mean_curve(list(series(rows, label=label).values()))
             style.line(axes, index, steps, mean, label, error=error)
         axes.set_title("Training prompts without a right policy rollout")
-        axes.set_xlabel("step")
+        style.steps(axes)
         axes.set_ylim(bottom=0)
         style.shares(axes)
         style.legend(axes, figure)

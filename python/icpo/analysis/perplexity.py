@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from icpo.analysis import style
 from icpo.analysis.replay import Continuation, Replayed
 from icpo.analysis.tidy import Row
+from icpo.analysis.words import token_ids
 from icpo.data.schemas import SCHEMAS, recognise_rows
 from icpo.demos import Template, tokenizer_encoder
 from icpo.errors import DataError
@@ -80,16 +81,17 @@ def solutions_of_file(path: Path, template: Template, tokenizer: Any) -> list[Co
         if not solutions:
             raise row.error("expected a worked solution, the row has none")
         prompt = template.render(question, ())
+        try:
+            before = np.array(encode(prompt, template.chat), np.int64)
+        except Exception as error:  # what tokenizers raise is nothing more special
+            raise row.error(f"its prompt has no tokens: {error}") from error
         for solution in solutions:
             text = _continuation(template, question, solution, prompt)
-            tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-            found.append(
-                Continuation(
-                    np.array(encode(prompt, template.chat), np.int64),
-                    np.array(tokens, np.int64),
-                    f"{path}: {row.place}",
-                )
-            )
+            try:
+                tokens = np.array(token_ids(tokenizer, text), np.int64)
+            except DataError as error:
+                raise row.error(error) from error
+            found.append(Continuation(before, tokens, f"{path}: {row.place}"))
     return found
 
 
@@ -165,6 +167,7 @@ def draw_perplexity(rows: Sequence[Row], stem: Path) -> tuple[Path, ...]:
         ends = np.exp([low - 0.03 * (high - low) - 1e-3, high + 0.03 * (high - low) + 1e-3])
         axes.plot(ends, ends, color=style.GREY, linewidth=0.9, zorder=0)
         axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+        style.plain_logarithms(axes)
         axes.set_title("Perplexity of each text")
         axes.set_xlabel(f"under {first}")
         axes.set_ylabel("under the other" if len(others) > 1 else f"under {others[0][0]}")

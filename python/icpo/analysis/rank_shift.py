@@ -153,7 +153,7 @@ def summary(shifts: Mapping[str, Shift]) -> list[Row]:
 
 def draw_rank_shift(shifts: Mapping[str, Shift], stem: Path) -> tuple[Path, ...]:
     """Shares of shifted and of marginally shifted tokens over normalised position."""
-    with style.sheet(8.6, 3.5, 1, 2) as (figure, axes):
+    with style.sheet(8.6, 3.2, 1, 2) as (figure, axes):
         for panel, kind, title in (
             (axes[0], 2, f"Shifted: base rank above {MARGINAL}"),
             (axes[1], 1, f"Marginal: base rank 2 to {MARGINAL}"),

@@ -38,7 +38,7 @@ class Response:
     problem: str
     #: x, the prompt without demonstrations, as the file has it.
     prompt: str | None
-    #: x_exp, the prompt that an expert rollout was sampled from.
+    #: x_exp, the prompt with demonstrations that an expert rollout was sampled from.
     expert_prompt: str | None
     text: str
     #: The gold answer, or several of which any will do.
@@ -47,7 +47,7 @@ class Response:
     reward: float
     #: ``equal``, ``not_equal`` or ``unknown``.
     outcome: str | None
-    #: Whether it was sampled with demonstrations in the prompt.
+    #: Whether it is off-policy: sampled with demonstrations, or from a stored solution.
     expert: bool
     #: Whether an expert rollout passed eq. 8 and 9; None for others.
     accepted: bool | None
@@ -63,6 +63,8 @@ class Response:
     shots: int = 0
     #: Of an evaluation: the benchmark.
     benchmark: str | None = None
+    #: How many of its tokens, the first ones, were given: they are from a stored solution.
+    given: int | None = None
 
     @property
     def right(self) -> bool:
@@ -304,14 +306,16 @@ def _trainer(files: Sequence[Path]) -> Iterator[Response]:
             prompt, expert = _typed(row, "prompt", str), _typed(row, "expert", bool)
             if not expert:
                 bare = step, problem, prompt
-            known = bare is not None and bare[:2] == (step, problem)
+            *asked, plain = bare or (None, None, "")
+            known = asked == [step, problem]
             yield Response(
                 file=file,
                 line=row.index + 1,
                 step=step,
                 problem=problem,
-                prompt=bare[2] if bare is not None and known else None,
-                expert_prompt=prompt if expert else None,
+                prompt=plain if known else None,
+                # Of a stored solution nothing else was asked.
+                expert_prompt=prompt if expert and (not known or prompt != plain) else None,
                 text=_typed(row, "response", str),
                 gold=_gold(row, "answer"),
                 reward=_typed(row, "reward", float),
@@ -323,6 +327,7 @@ def _trainer(files: Sequence[Path]) -> Iterator[Response]:
                 tokens=_maybe(row, "tokens", int),
                 finished=_maybe(row, "finished", bool),
                 shots=len(_demos(row)),
+                given=_maybe(row, "given", int),
             )
 
 

@@ -30,10 +30,12 @@ __all__ = [
     "legend",
     "line",
     "look",
+    "plain_logarithms",
     "points",
     "save",
     "shares",
     "sheet",
+    "steps",
 ]
 
 #: Okabe and Ito's colours, neighbours of different brightness.
@@ -142,8 +144,9 @@ def line(
     label: str,
     *,
     error: ArrayLike | None = None,
+    stairs: bool = False,
 ) -> None:
-    """A curve; `error` draws a band of that half-width around it."""
+    """A curve; `error` draws a band of that half-width around it, `stairs` jumps at each point."""
     how = look(index)
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     # Markers on some points only: a curve of a hundred would be a chain of pearls.
@@ -155,6 +158,7 @@ def line(
         color=how.colour,
         linestyle=how.dash,
         marker=how.marker,
+        drawstyle="steps-post" if stairs else "default",
         markevery=(start, every),
         markerfacecolor="white",
         markeredgewidth=1.1,
@@ -186,18 +190,38 @@ def shares(axes: Any, *, x: bool = False) -> None:
     (axes.xaxis if x else axes.yaxis).set_major_formatter(PercentFormatter(1.0))
 
 
+def steps(axes: Any) -> None:
+    """Names the horizontal axis, on which there is nothing between two steps."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlabel("step")
+
+
+def plain_logarithms(axes: Any) -> None:
+    """Writes 1, 1.5, 2, 3, 5, 7, 10, ... along logarithmic axes."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+
+
 def legend(axes: Any, figure: Any | None = None) -> None:
-    """Names of the series: in the axes, or, with `figure`, in a row below all of it."""
+    """Names of the series: in the axes, or below all of `figure`, which becomes higher by that."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
     if figure is None:
         axes.legend(handles, labels)
     else:
-        figure.legend(handles, labels, loc="outside lower left", ncols=_columns(figure, labels))
+        columns = _columns(figure, labels)
+        figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
+        figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 
 def _columns(figure: Any, labels: Sequence[str]) -> int:
-    # A letter of 9 points is about 0.085 inches wide, the sample of the line 0.6.
-    widest = 0.085 * max(map(len, labels)) + 0.6
+    # A letter of 9 points is about 0.075 inches wide, the sample of the line with spaces 0.65.
+    widest = 0.075 * max(map(len, labels)) + 0.65
     return max(1, min(len(labels), int(figure.get_figwidth() / widest)))

@@ -18,6 +18,7 @@ import numpy as np
 from icpo.analysis.replay import Continuation
 from icpo.analysis.runs import Response
 from icpo.analysis.sources import NamedRun, condition, sampled
+from icpo.analysis.words import token_ids
 from icpo.demos import Template, tokenizer_encoder
 from icpo.errors import ConfigError, DataError
 from icpo.tables import UnreadableRow, placed_rows
@@ -70,11 +71,9 @@ def trajectories(
         place = f"{response.file}: line {response.line}"
         try:
             prompt = prompt_of[id(one)](response)
-            tokens = tokenizer(response.text, add_special_tokens=False)["input_ids"]
-        except UnreadableRow as error:
-            raise DataError(f"{place}: {error}") from None
-        except (TypeError, ValueError) as error:  # what tokenizers raise for half a surrogate pair
-            raise DataError(f"{place}: it has no tokens: {error}") from error
+            tokens = token_ids(tokenizer, response.text)
+        except (UnreadableRow, DataError) as error:
+            raise DataError(f"{place}: {error}") from error
         text = Continuation(np.array(prompt, np.int64), np.array(tokens, np.int64), place)
         as_sampled = None
         if response.tokens is not None:
@@ -116,9 +115,7 @@ def prompts_of_verl(path: Path, tokenizer: Any) -> dict[str, Tokens]:
 
 def _of_trainer(one: NamedRun, tokenizer: Any, _: Mapping[str, Tokens] | None) -> _Prompt:
     def prompt(response: Response) -> Sequence[int]:
-        text = _bare(response)
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
+        return token_ids(tokenizer, _bare(response))
 
     return prompt
 
@@ -152,7 +149,10 @@ def _of_eval(one: NamedRun, tokenizer: Any, _: Mapping[str, Tokens] | None) -> _
 
     def prompt(response: Response) -> Sequence[int]:
         text = response.expert_prompt if response.expert else response.prompt
-        return encode(text or "", template.chat)
+        try:
+            return encode(text or "", template.chat)
+        except Exception as error:  # what tokenizers raise is nothing more special
+            raise UnreadableRow(f"its prompt has no tokens: {error}") from error
 
     return prompt
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icpo.analysis.sources import NamedRun
-from icpo.errors import ConfigError
+from icpo.errors import ConfigError, DataError
 
-__all__ = ["SPLITTERS", "Encode", "encoder", "model_of"]
+__all__ = ["SPLITTERS", "Encode", "encoder", "model_of", "token_ids"]
 
 #: A text to integers, the same for the same piece.
 Encode = Callable[[str], NDArray[np.int64]]
@@ -55,7 +55,20 @@ def encoder(choice: str) -> Encode:
             "pip install icpo-rs[torch]"
         ) from None
     tokenizer = load_tokenizer(choice)
-    return lambda text: np.array(tokenizer(text, add_special_tokens=False)["input_ids"], np.int64)
+    return lambda text: np.array(token_ids(tokenizer, text), np.int64)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of a part of a text: none is added at its ends.
+
+    Raises:
+        DataError: if the tokenizer has none for it.
+    """
+    try:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # what tokenizers raise is nothing more special
+        raise DataError(f"expected a text that has tokens, got {text!r:.80}: {error}") from error
+    return ids
 
 
 #: Where settings name the model, by the kind of the run.
@@ -79,8 +92,8 @@ def model_of(runs: Iterable[NamedRun], option: str) -> str:
     found = {_setting(one.run.config, _MODELS[one.run.kind]): one for one in runs}
     if len(found) == 1 and isinstance(model := next(iter(found)), str):
         return model
-    named = ", ".join(sorted(map(repr, found), key=str))
-    raise ConfigError(f"{option}: expected a choice, since the settings of the runs say {named}")
+    named = " and ".join(sorted("no model" if one is None else repr(one) for one in found))
+    raise ConfigError(f"{option}: expected one, because the settings of the runs name {named}")
 
 
 def _setting(config: Any, keys: Sequence[str]) -> Any:
