@@ -21,9 +21,15 @@ from preset_hand import (
     LONGEST,
     STEP,
     TOTAL_STEPS,
+    Preset,
     Row,
+    centred,
     least_certain,
+    luffys,
+    over_tokens,
     prefix_length,
+    prefix_rft,
+    with_expert,
 )
 
 from fakes import ScriptedEngine
@@ -83,7 +89,7 @@ class Fixed:
     batch: Batch
 
 
-def preset(name: str) -> Algorithm:
+def preset(name: str, **changes: Any) -> Algorithm:
     """As the trainer has it, with half of its rollouts."""
     plan = algorithm(name).plan
     return TrainConfig.build(
@@ -92,14 +98,14 @@ def preset(name: str) -> Algorithm:
             "data": {"train": "t", "solution": "s"},
             "demos": {"path": "d"},
             "generation": {"max_new_tokens": LONGEST},
-            "algorithm": {"name": name, "n": max(1, plan.n // 2)},
+            "algorithm": {"name": name, "n": max(1, plan.n // 2), **changes},
             "eval": {"every": None},
         }
     ).algorithm
 
 
-def fixed(name: str, *, lesson: bool = False) -> Fixed:
-    chosen = preset(name)
+def fixed(name: str, *, lesson: bool = False, **changes: Any) -> Fixed:
+    chosen = preset(name, **changes)
     does = chosen.lesson if lesson else chosen.reinforcement
     sampler = RolloutSampler(
         engine=ScriptedEngine(anything, end_ids=(END,)),
@@ -168,13 +174,13 @@ def entropy_alone(model, prompt, tokens) -> torch.Tensor:
     return -(logp.exp() * logp).sum(-1)
 
 
-def rows_by_hand(name: str, case: Fixed) -> list[Row]:
+def rows_by_hand(by_hand: Preset, case: Fixed) -> list[Row]:
     """The rows in the order of the batch, in which a rollout is known by its array."""
     there = {id(tokens) for tokens in case.batch.completions}
     found = {}
     for group in case.groups:
         stayed = [rollout for rollout in group.policy if id(rollout.tokens) in there]
-        for row in BY_HAND[name].rows(group, stayed):
+        for row in by_hand.rows(group, stayed):
             found[id(row.rollout.tokens)] = row
     assert there == set(found), "the group holds these rollouts and no others"
     return [found[id(tokens)] for tokens in case.batch.completions]
@@ -189,7 +195,25 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "lesson", "by_hand"), CASES)
 def test_loss_and_gradient_are_those_by_hand(name, lesson, by_hand):
-    case, model = fixed(name, lesson=lesson), qwen3()
+    check(fixed(name, lesson=lesson), BY_HAND[by_hand])
+
+
+def test_thinned_prefixes_in_other_losses():
+    """What is not trained on is not in Z either, also of rows that have no gradient."""
+
+    def shaped(group, stayed):
+        return with_expert(group, stayed, group.expert, worth=centred, expert=luffys, thinned=True)
+
+    for loss, rows in (({}, prefix_rft), ({"off_ratio": "policy"}, shaped)):
+        case = fixed("prefix_rft", loss={"aggregation": "token-mean", **loss})
+        still = (case.batch.advantage == 0) & case.batch.expert_mask
+        assert any(case.batch.given[row] > 1 for row in np.flatnonzero(still))
+        check(case, Preset(rows, over_tokens))
+
+
+def check(case: Fixed, by_hand: Preset) -> None:
+    """Both steps of the optimizer, and the value of the loss."""
+    model = qwen3()
     start = copy.deepcopy(model).double()
     steps, figures = learned(case, model)
     rows, batch = rows_by_hand(by_hand, case), case.batch
@@ -214,7 +238,7 @@ def test_loss_and_gradient_are_those_by_hand(name, lesson, by_hand):
             logp = logp_alone(then, batch.prompts[i], rows[i].rollout.tokens, TEMPERATURE)
             assert (logp - behavior[i]).abs().max() < 20, "the clamp would show"
             losses.append(rows[i].loss(logp, old[i], behavior[i])[counted[i]])
-        value = BY_HAND[by_hand].total(losses)
+        value = by_hand.total(losses)
         then.zero_grad()
         value.backward()
         total += value.item()
