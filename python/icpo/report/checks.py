@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from icpo.report.conditions import Condition, differing
+from icpo.report.conditions import Condition, deciding, differing
 from icpo.report.html import Child, element
 from icpo.report.numbers import Format, Number, integer, number, percent
 from icpo.report.panels import PANELS, found
 from icpo.report.runs import RESULTS, Run
-from icpo.report.samples import ANY, KINDS, Samples
+from icpo.report.samples import ANY, Samples
 
 __all__ = ["CHECKS", "FINE", "LEVELS", "Check", "Finding", "across", "check"]
 
@@ -145,7 +145,8 @@ def _accepted(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
     if samples.accepted_wrong:
         first = _place(samples.first_accepted_wrong)
         return WRONG, [_say(samples.wrong_ones(), integer), " are not; the first is ", first]
-    return (FINE, ["all on record"]) if KINDS[2] in samples.counts else None
+    some = any(kind.endswith("accepted") for kind in samples.counts)
+    return (FINE, ["all on record"]) if some else None
 
 
 def _bare(run: Run, samples: Samples) -> tuple[str, Sentence] | None:
@@ -296,34 +297,42 @@ CHECKS = (
 ##### Of all runs together
 
 
-def across(groups: Sequence[Condition]) -> Iterator[Finding]:
-    """What is to be known before conditions are compared."""
-    runs = [run for group in groups for run in group.runs]
-    if len(runs) < 2:
-        return
+def across(groups: Sequence[Condition], runs: Sequence[Run]) -> Iterator[Finding]:
+    """What is to be known before runs are compared.
+
+    Args:
+        groups: runs of training, by condition.
+        runs: all of them, evaluations too.
+    """
     few = [group.name for group in groups if len(group.runs) < SEEDS]
-    if few:
+    if few and sum(len(group.runs) for group in groups) > 1:
         bound = element("span", f"Fewer than {SEEDS} runs", class_="bound")
-        words = "; ".join(few)
-        yield Finding(
-            LOOK, "", [bound, f" of {words}: runs of one method differ from seed to seed."]
-        )
-    for key in SHARED:
-        if differing([{key: run.setting(key) or ""} for run in runs if run.settings]):
-            yield Finding(LOOK, "", [f"{key} is not the same in all runs."])
-    for one in differing([_texts(run) for run in runs if run.versions]):
-        yield Finding(LOOK, "", [f"Not all runs were made with the same {one}."])
+        words = f" of {'; '.join(few)}: runs of one method differ from seed to seed."
+        yield Finding(LOOK, "", [bound, words])
+    for kind in dict.fromkeys(run.record.kind for run in runs):
+        told = [deciding(run) for run in runs if run.record.kind == kind and run.settings]
+        keys = [key for key in differing(told) if not key.startswith(COMPARED)]
+        if keys:
+            words = "Not only what is compared differs between the runs, but also: "
+            yield Finding(LOOK, "", [words, element("code", ", ".join(keys)), "."])
+    versions = differing([_texts(run) for run in runs if run.versions])
+    if versions:
+        words = "Runs were not made with the same "
+        yield Finding(LOOK, "", [words, element("code", ", ".join(versions)), "."])
 
 
 #: Runs of a condition from which a spread can be seen.
 SEEDS = 3
 
-#: Settings without which figures can not be compared.
-SHARED = ("data.test", "eval.k", "steps", "batch", "data.val_files", "trainer.total_training_steps")
+#: Beginnings of keys under which runs may differ on purpose: methods, and what is evaluated.
+COMPARED = ("algorithm.", "icpo.", "settings.engine.", "identity.")
 
 
 def _texts(run: Run) -> dict[str, str]:
-    return {key: setting.text for key, setting in run.versions.items()}
+    """Versions; an evaluation also writes down what it evaluated, which differs on purpose."""
+    return {
+        key: setting.text for key, setting in run.versions.items() if not key.startswith("model.")
+    }
 
 
 def _place(words: str) -> Child:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from icpo.report.runs import Run
 
-__all__ = ["LUCK", "Condition", "conditions", "differing"]
+__all__ = ["LUCK", "Condition", "conditions", "deciding", "differing"]
 
 #: Settings that decide neither what is learned nor how it is measured, or only by chance: as keys,
 #: or as beginnings of keys.
@@ -24,6 +24,7 @@ LUCK = (
     "trainer.experiment_name",
     "trainer.default_local_dir",
     "trainer.rollout_data_dir",
+    "settings.out",
 )
 
 #: A name made of more settings than these would not be read.
@@ -44,7 +45,7 @@ def conditions(runs: Sequence[Run]) -> list[Condition]:
     """The runs by condition, both in the order given. A run without settings stands alone."""
     groups: dict[object, list[Run]] = {}
     for run in runs:
-        settings = tuple(sorted(_deciding(run).items()))
+        settings = tuple(sorted(deciding(run).items()))
         groups.setdefault((run.record.kind, settings) if settings else run.name, []).append(run)
     members = list(groups.values())
     return [
@@ -59,7 +60,8 @@ def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
     return [key for key in keys if len({one.get(key) for one in settings}) > 1]
 
 
-def _deciding(run: Run) -> dict[str, str]:
+def deciding(run: Run) -> dict[str, str]:
+    """The settings of a run that are not in `LUCK`."""
     return {
         key: setting.text
         for key, setting in run.settings.items()
@@ -74,12 +76,12 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
     names = []
     for run, algorithm in zip(firsts, algorithms, strict=True):
         alike = [
-            _deciding(other)
+            deciding(other)
             for other, name in zip(firsts, algorithms, strict=True)
             if name == algorithm
         ]
         keys = differing(alike)
-        own = _deciding(run)
+        own = deciding(run)
         parts = [f"{key}={own[key]}" for key in keys if key in own]
         short = len(parts) <= NAMED and all(len(part) <= 40 for part in parts)
         known = bool(algorithm) and (len(parts) > 0 or len(alike) == 1)

@@ -19,7 +19,6 @@ __all__ = [
     "Leaf",
     "Number",
     "Trace",
-    "count",
     "integer",
     "mean",
     "measure",
@@ -67,7 +66,7 @@ class Leaf:
 class Node:
     """An operation on other traces."""
 
-    #: ``mean of``, ``standard error of``, ``ratio of``.
+    #: ``mean of``, ``sum of``, ``ratio of``, ``standard error of``.
     operation: str
     parts: tuple[Trace, ...]
 
@@ -139,12 +138,6 @@ def ratio(above: Number, below: Number) -> Number:
 def total(parts: Sequence[Number]) -> Number:
     """Their sum."""
     return Number(math.fsum(part.value for part in parts), _node("sum of", parts))
-
-
-def count(parts: Sequence[Number]) -> Number:
-    """How many there are that have a value."""
-    there = [part for part in parts if not math.isnan(part.value)]
-    return Number(float(len(there)), _node("count of", there))
 
 
 def _node(operation: str, parts: Iterable[Number]) -> Node:

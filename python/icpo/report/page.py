@@ -129,7 +129,7 @@ def _benchmarks(runs: Sequence[Run]) -> list[Child]:
 
 
 def _checks(groups: Sequence[Condition], samples: Sequence[Samples]) -> list[Child]:
-    together = list(checks.across(groups))
+    together = list(checks.across(groups, [one.run for one in samples]))
     asked: list[tuple[int, tables.Cells]] = []
     if together:
         said = [element("p", *finding.sentence) for finding in together]

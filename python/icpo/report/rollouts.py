@@ -41,8 +41,7 @@ def examples(samples: Samples) -> list[Markup]:
     for moment in samples.moments:
         chosen = moment.chosen()
         shown = {kind for example in chosen for kind in example.shown}
-        usual = KINDS[:4] if moment.step is not None else KINDS[:2]
-        absent = [kind for kind in usual if kind not in shown]
+        absent = samples.absent(shown)
         title = moment.benchmark or ("" if moment.step is None else f"Step {moment.step:,}")
         note = f"None here: {'; '.join(absent)}." if absent else ""
         parts.append(element("h4", title, " ", element("small", note)))
@@ -82,6 +81,12 @@ def _card(samples: Samples, example: Example, one: Shown) -> Markup:
             if response.tokens is None
             else _number(samples, one, "tokens", response.tokens).shown(integer),
         ),
+        (
+            "of these given",
+            _number(samples, one, "given", response.given).shown(integer)
+            if response.given
+            else None,
+        ),
         ("cut off", "yes" if response.finished is False else None),
         ("demonstrations", element("code", ", ".join(response.demos)) if response.demos else None),
         ("trained on", {True: "yes", False: "no", None: None}[response.trained]),
@@ -99,7 +104,7 @@ def _card(samples: Samples, example: Example, one: Shown) -> Markup:
             ),
         ),
         None
-        if response.expert_prompt is None
+        if response.expert_prompt in (None, response.prompt)
         else _folded("expert prompt", response.expert_prompt),
         element(
             "p",

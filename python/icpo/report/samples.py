@@ -7,7 +7,7 @@ each that shows a kind which those before it did not. Of each kind its first rol
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from icpo.analysis.runs import Response
@@ -28,15 +28,18 @@ __all__ = [
     "read_samples",
 ]
 
-#: Kinds of rollouts, in the order in which they are shown.
-KINDS = (
-    "plain prompt, right",
-    "plain prompt, wrong",
-    "expert prompt, accepted",
-    "expert prompt, rejected",
-    "expert prompt, right",
-    "expert prompt, wrong",
-)
+#: Where a rollout comes from, and how each may have come out, in the order in which they are shown.
+SOURCES = {
+    "plain prompt": ("right", "wrong"),
+    "expert prompt": ("accepted", "rejected", "right", "wrong"),
+    # As LUFFY takes them, whole.
+    "stored solution": ("accepted", "rejected", "right", "wrong"),
+    # Continued by the policy, as in Prefix-RFT.
+    "begun solution": ("accepted", "rejected", "right", "wrong"),
+}
+
+#: Kinds of rollouts.
+KINDS = tuple(f"{source}, {end}" for source, ends in SOURCES.items() for end in ends)
 
 #: All of them together.
 ANY = "any kind"
@@ -50,11 +53,20 @@ HELD = 1000
 
 def kind_of(response: Response) -> str:
     """One of `KINDS`. Right is what has the verdict ``equal``; without verdicts, a reward of 1."""
+    if response.accepted is None or not response.expert:
+        end = "right" if response.right else "wrong"
+    else:
+        end = "accepted" if response.accepted else "rejected"
+    return f"{_source(response)}, {end}"
+
+
+def _source(response: Response) -> str:
     if not response.expert:
-        return KINDS[0] if response.right else KINDS[1]
-    if response.accepted is None:
-        return KINDS[4] if response.right else KINDS[5]
-    return KINDS[2] if response.accepted else KINDS[3]
+        return "plain prompt"
+    if not response.given:
+        return "expert prompt"
+    is_whole = response.tokens is not None and response.given >= response.tokens
+    return "stored solution" if is_whole else "begun solution"
 
 
 @dataclass
@@ -172,6 +184,14 @@ class Samples:
         self.moments.append(Moment(*key))
         return self.moments[-1]
 
+    def absent(self, shown: Collection[str]) -> list[str]:
+        """The kinds that a reader would look for, and that are not among those shown."""
+        ends = ("accepted", "rejected") if self.run.record.kind != "eval" else ("right", "wrong")
+        sources = [one for one in SOURCES if any(kind.startswith(one) for kind in self.counts)]
+        expected = [f"plain prompt, {end}" for end in ("right", "wrong")]
+        expected += [f"{one}, {end}" for one in sources if one != "plain prompt" for end in ends]
+        return [kind for kind in expected if kind not in shown]
+
     def counted(self, kind: str) -> Number:
         """How many there are of a kind, or of `ANY`."""
         return self._number(kind, "count", "reward", float(self._count(kind).number))
@@ -198,7 +218,7 @@ class Samples:
 
     def wrong_ones(self) -> Number:
         """How many accepted rollouts are not right."""
-        where = f"{KINDS[2]}, not right"
+        where = "accepted, not right"
         return self._number(where, "count", "reward", float(self.accepted_wrong))
 
     @property

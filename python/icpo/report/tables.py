@@ -82,6 +82,9 @@ def _ending(title: str) -> Callable[[Run], Number]:
     return _figure(keys, lambda curve: curve.last(LAST).mean())
 
 
+#: Not averaged over runs: the best of several looks, and what depends on the machine's load.
+ONLY_RUNS = ("best", "seconds")
+
 #: Heads, what stands below them, and how it is written.
 COLUMNS: tuple[tuple[str, Callable[[Run], Number], Format], ...] = (
     ("accuracy before", _figure(PANELS[0].keys, lambda curve: curve.at(0)), percent),
@@ -121,7 +124,8 @@ def by_condition(groups: Sequence[Condition]) -> Markup | None:
     """Mean and standard error over the runs of a condition; None where nothing is repeated."""
     if all(len(group.runs) < 2 for group in groups):
         return None
-    columns = _told([run for group in groups for run in group.runs])
+    told = _told([run for group in groups for run in group.runs])
+    columns = [column for column in told if column[0] not in ONLY_RUNS]
     return table(
         ["condition", "runs", *(head for head, _, _ in columns)],
         [

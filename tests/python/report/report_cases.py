@@ -53,7 +53,7 @@ def trainer_run(
     """A run of the trainer, with figures drawn at random."""
     folder.mkdir(parents=True)
     random = np.random.default_rng([seed, len(algorithm)])
-    n_off = int(algorithm.startswith("icpo"))
+    n_off = int(not algorithm.startswith("grpo"))
     (folder / "config.yaml").write_text(
         CONFIG.format(
             algorithm=algorithm, n_off=n_off, seed=seed, out=folder.name, steps=planned or steps
@@ -86,7 +86,7 @@ def trainer_run(
         metrics.append(row)
         if step in (4, 8, 12):
             for problem in range(3):
-                samples += group(random, step, f"train-{problem}", n_off, text)
+                samples += group(random, step, f"train-{problem}", n_off, text, algorithm)
     write_lines(folder / "metrics.jsonl", metrics)
     write_lines(folder / "timings.jsonl", times)
     write_lines(folder / "samples.jsonl", samples)
@@ -95,7 +95,8 @@ def trainer_run(
     return folder
 
 
-def group(random, step, problem, n_off, text):
+def group(random, step, problem, n_off, text, algorithm):
+    stored = algorithm in ("luffy", "prefix_rft")
     for number in range(4 + n_off):
         expert = number == 4
         outcome = str(random.choice(["equal", "not_equal", "unknown"]))
@@ -105,10 +106,11 @@ def group(random, step, problem, n_off, text):
             "problem": problem,
             "answer": "4",
             "expert": expert,
-            "demos": ["demo-1"] if expert else [],
-            "prompt": ("Q: 1+1\nA: 2\n" if expert else "") + "Q: 2+2\nA:",
+            "demos": ["demo-1"] if expert and not stored else [],
+            "prompt": ("Q: 1+1\nA: 2\n" if expert and not stored else "") + "Q: 2+2\nA:",
             "response": f"{text} {number}",
-            "tokens": int(random.integers(1, 40)),
+            "tokens": (tokens := int(random.integers(2, 40))),
+            "given": (tokens if algorithm == "luffy" else 1) if expert and stored else 0,
             "finished": bool(random.random() < 0.8),
             "outcome": outcome,
             "reward": float(right),
@@ -386,7 +388,10 @@ def kind(row):
         )
     if not row.get("expert"):
         return "plain prompt, " + ("right" if right else "wrong")
-    return "expert prompt, " + ("accepted" if row["accepted"] else "rejected")
+    end = "accepted" if row["accepted"] else "rejected"
+    if not row.get("given"):
+        return f"expert prompt, {end}"
+    return f"{'stored' if row['given'] == row['tokens'] else 'begun'} solution, {end}"
 
 
 def dotted(values, key):
@@ -417,7 +422,6 @@ REDUCED = {
 COMBINED = {
     "mean of": np.mean,
     "sum of": np.sum,
-    "count of": len,
     "ratio of": lambda parts: parts[0] / parts[1],
     "standard error of": lambda parts: np.std(parts, ddof=1) / np.sqrt(len(parts)),
 }

@@ -276,8 +276,10 @@ def test_one_run(run):
     assert row(page, "Comparison") is None
 
 
-def test_rollouts_side_by_side(run):
+@pytest.mark.parametrize("algorithm", ["icpo", "grpo", "luffy", "prefix_rft"])
+def test_rollouts_side_by_side(tmp_path, algorithm):
     """Each card says what its line says."""
+    run = cases.trainer_run(tmp_path / algorithm, algorithm=algorithm)
     lines = (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     seen = set()
     for example in cases.read_page(report([run])).all("article"):
@@ -291,7 +293,7 @@ def test_rollouts_side_by_side(run):
             assert next(card.all("pre")).text == "\n" + told["response"]
             assert float(next(card.all("data")).attributes["value"]) == told["reward"]
             assert card.has_class("right") == (told["outcome"] == "equal")
-            if told["expert"]:
+            if told["demos"]:
                 assert "\n" + told["prompt"] in [one.text for one in card.all("pre")]
             seen.add((told["step"], kind))
     everything = {(one["step"], cases.kind(one)) for one in map(json.loads, lines)}
@@ -371,6 +373,25 @@ def test_conditions_by_settings(tmp_path):
     results = section(cases.read_page(report(folders)), "results")
     names = [one.text for one in next(results.all("tbody")).all("th")]
     assert names == ["icpo, optim.lr=0.0007", "icpo, optim.lr=1e-05"]
+
+
+def test_what_else_differs(tmp_path):
+    """Runs that are compared should differ in what is compared."""
+    folders = [
+        cases.trainer_run(tmp_path / f"{name}-{seed}", algorithm=name, seed=seed)
+        for name in ("icpo", "grpo")
+        for seed in range(3)
+    ]
+    assert row(cases.read_page(report(folders)), "Comparison") is None
+    assert (
+        "Fewer than 3 runs of grpo:" in row(cases.read_page(report(folders[:5])), "Comparison")[1]
+    )
+    config = (folders[4] / "config.yaml").read_text(encoding="utf-8")
+    (folders[4] / "config.yaml").write_text(config.replace("batch: 32", "batch: 64"), "utf-8")
+    (folders[5] / "versions.json").write_text(json.dumps({"torch": "2.7"}))
+    found = row(cases.read_page(report(folders)), "Comparison")[1]
+    assert "differs between the runs, but also: batch." in found
+    assert "with the same icpo-rs, torch, python." in found
 
 
 def test_runs_of_one_name(tmp_path):
