@@ -52,9 +52,10 @@ def solution_encoder(
         for solution in problem.solutions:
             text = as_completion(template, problem.question, solution)
             tokens: list[int] = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-            if not tokens or tokens[-1] not in ends:
-                tokens.append(end)
-            found.append(np.array(tokens, np.int64))
+            # Nothing comes behind an end, as nothing comes behind it where the policy samples.
+            own = next((place for place, token in enumerate(tokens) if token in ends), None)
+            whole = [*tokens, end] if own is None else tokens[: own + 1]
+            found.append(np.array(whole, np.int64))
         return tuple(found)
 
     return encode

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-import tiny_policy
 import torch
 import toy
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -21,12 +20,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+import tiny_policy
 from icpo import ConfigError
 from icpo.trainer.config import GenerationConfig, LoraConfig, ModelConfig, PromptConfig
 from icpo.trainer.model import (
     autocast_dtype,
     check_lengths,
     end_ids,
+    end_of_solutions,
     load_model,
     load_tokenizer,
     resolve_device,
@@ -306,6 +307,14 @@ def test_a_chat_that_ends_answers_with_words():
     assert end_ids(Model(None), tokenizer, chat=True) == (0,)
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     assert end_ids(Model(None), tokenizer, chat=True) == (0,)
+
+
+@pytest.mark.parametrize(("ends", "chat", "expected"), [((0, 1), True, 1), ((0, 1), False, 0)])
+def test_the_end_of_what_others_wrote(ends, chat, expected):
+    """In a chat that of an answer, else that of a text."""
+    assert end_of_solutions(chat_tokenizer(), ends, chat=chat) == expected
+    assert end_of_solutions(chat_tokenizer(), (7,), chat=chat) == 7, "one that ends a rollout"
+    assert end_of_solutions(chat_tokenizer(eos_token=None), (1, 7), chat=chat) == 1
 
 
 def test_without_an_end_token():
