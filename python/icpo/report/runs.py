@@ -108,10 +108,15 @@ class Run:
     record: RunRecord
     #: What of its files could not be read, in words. Grows as they are.
     damage: list[str] = field(default_factory=list)
+    _curves: dict[str, Curve] = field(default_factory=dict)
 
     def curve(self, key: str) -> Curve:
         """A figure of metrics.jsonl."""
-        return _curve(self.name, self.metrics_name, key, self.record.metrics)
+        found = self._curves.get(key)
+        if found is None:
+            found = _curve(self.name, self.metrics_name, key, self.record.metrics)
+            self._curves[key] = found
+        return found
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -229,9 +234,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _curve(run: str, file: str, key: str, rows: Sequence[Mapping[str, Any]]) -> Curve:
     told = [
-        (row["step"], float(row[key]), line)
+        (row["step"], float(value), line)
         for line, row in enumerate(rows, 1)
-        if _is_number(row.get(key))
+        if (value := row.get(key)) is not None and _is_number(value)
     ]
     steps, values, lines = zip(*told, strict=True) if told else ((), (), ())
     return Curve(run, file, key, steps, values, lines)
