@@ -13,7 +13,7 @@ import pytest
 from icpo import LossConfig
 from icpo.algorithms import ALGORITHMS, Algorithm, Bonus, algorithm
 from icpo.errors import ConfigError
-from icpo.mixing import Plan
+from icpo.mixing import Lessons, Plan, Prefix
 
 ROOT = Path(__file__).parents[3]
 PAPER = LossConfig.preset("paper")
@@ -66,6 +66,57 @@ def test_icpo_always_is_icpo_without_rejection():
     assert algorithm("icpo_always") == expected
 
 
+##### What the others have in common with these; what tells them apart is for test_preset_losses.py
+
+
+def test_dr_grpo():
+    """Of its loss everything but the deviation and the lengths is GRPO's."""
+    differences = {"advantage_std": "none", "aggregation": "seq-mean-token-sum-norm"}
+    assert algorithm("dr_grpo").loss == algorithm("grpo").loss.replace(**differences)
+    assert algorithm("dr_grpo").plan == algorithm("grpo").plan
+
+
+def test_luffy():
+    luffy = algorithm("luffy")
+    assert luffy.plan == Plan(n=8, n_off=1, group="always", source="stored")
+    assert luffy.loss == LossConfig.preset("luffy")
+
+
+def test_lessons_are_those_of_sft():
+    sft, grpo = algorithm("sft"), algorithm("grpo")
+    for name, lessons in (
+        ("sft_then_rl", Lessons("first", share=0.5)),
+        ("relift", Lessons("hardest")),
+    ):
+        found = algorithm(name)
+        assert found.lessons == lessons
+        assert found.lesson == sft.reinforcement == sft.lesson
+        assert found.reinforcement == grpo.reinforcement
+
+
+def test_rl_sft_term_is_grpo_with_a_term():
+    found = algorithm("rl_sft_term")
+    assert found.loss == algorithm("grpo").loss.replace(sft_coef=1.0)
+    assert found.plan == Plan(n=8, n_off=1, group="beside", source="stored")
+
+
+def test_prefix_rft():
+    found = algorithm("prefix_rft")
+    assert found.plan == Plan(n=8, n_off=1, group="always", source="prefix")
+    assert found.prefix == Prefix(longest=0.95, shortest=0.05, entropy_share=0.2)
+    assert found.loss == algorithm("dr_grpo").loss
+
+
+def test_who_needs_what():
+    solutions = {name for name in ALGORITHMS if algorithm(name).needs_solutions}
+    assert solutions == {"luffy", "sft", "sft_then_rl", "rl_sft_term", "relift", "prefix_rft"}
+    shows = {name for name in ALGORITHMS if algorithm(name).plan.shows_demos}
+    assert shows == {name for name in ALGORITHMS if name.startswith("icpo")}
+    assert [name for name in ALGORITHMS if algorithm(name).problems == "demos"] == [
+        "grpo_expert_domain"
+    ]
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_changes(name):
     original = algorithm(name)
@@ -87,6 +138,18 @@ def test_changes(name):
         ("grpo", "n_off", 1),
         ("grpo_extra_rollouts", "n_off", 1),
         ("icpo_always", "group", "replace"),
+        ("icpo_reserve", "group", "always"),
+        ("icpo_non_pass", "target", "all"),
+        ("icpo_some_pass", "target", "non_pass"),
+        ("grpo_expert_domain", "n_off", 1),
+        ("dr_grpo", "n_off", 1),
+        ("luffy", "source", "demonstrations"),
+        ("prefix_rft", "source", "stored"),
+        ("rl_sft_term", "group", "always"),
+        ("rl_sft_term", "source", "demonstrations"),
+        ("sft", "group", "always"),
+        ("relift", "n_off", 1),
+        ("sft_then_rl", "n_off", 1),
     ],
 )
 def test_what_defines_an_algorithm_can_not_be_changed(name, setting, value):
@@ -130,6 +193,18 @@ def test_bonuses_can_be_chosen():
     assert both.bonus == half
 
 
+def test_lessons_and_prefixes_can_be_chosen():
+    assert algorithm("relift", lessons={"prompts": 3}).lessons == Lessons("hardest", prompts=3)
+    assert algorithm("grpo", lessons={"share": 0.1}).lessons == Lessons("first", share=0.1)
+    thin = algorithm("prefix_rft", prefix={"entropy_share": 0.1}).prefix
+    assert thin == Prefix(entropy_share=0.1)
+    # A source and what it needs, at once.
+    given = algorithm("icpo", source="prefix", prefix={})
+    assert given.prefix == Prefix() and given.needs_solutions and not given.plan.shows_demos
+    beside = algorithm("icpo", group="beside", loss={"sft_coef": 0.1})
+    assert beside.loss.sft_coef == 0.1
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
@@ -151,6 +226,15 @@ def test_bonuses_can_be_chosen():
         ("icpo", {"bonus": {"gamma": 1}}, "gamma: expected one of alpha, schedule, tau"),
         ("icpo", {"bonus": {"schedule": "exp"}}, "tau: expected a number of steps"),
         ("icpo", {"bonus": 1.0}, "bonus: expected fields of the bonus, got 1.0"),
+        ("relift", {"lessons": {"when": "later"}}, "when: expected 'first' or 'hardest'"),
+        ("relift", {"lessons": {"step": 1}}, "step: expected one of when, share, prompts, lr"),
+        ("relift", {"lessons": "first"}, "lessons: expected fields of the lessons, got 'first'"),
+        ("prefix_rft", {"prefix": {"most": 1}}, "most: expected one of longest, shortest, entropy"),
+        ("icpo", {"prefix": {}}, "prefix: expected none, because the source .* 'demonstrations'"),
+        ("icpo", {"source": "prefix"}, "prefix: expected settings of it, because the source"),
+        ("icpo", {"group": "beside"}, "loss.sft_coef: expected a number above 0, because nothing"),
+        ("rl_sft_term", {"loss": {"sft_coef": 0}}, "loss.sft_coef: expected a number above 0"),
+        ("sft", {"loss": "paper"}, "loss.sft_coef: expected a number above 0"),
     ],
 )
 def test_what_does_not_exist(name, changes, message):

@@ -16,7 +16,7 @@ import pytest
 from icpo import CheckpointError, ConfigError, LossConfig
 from icpo.algorithms import ALGORITHMS, algorithm
 from icpo.demos import TEMPLATES, Template
-from icpo.mixing import Bonus, Plan
+from icpo.mixing import Bonus, Lessons, Plan, Prefix
 from icpo.reward import Checker
 from icpo.trainer import yaml_file
 from icpo.trainer.config import LoraConfig, ModelConfig, OptimConfig, TrainConfig
@@ -218,6 +218,23 @@ def test_null_takes_the_bonus_away(tmp_path):
     assert kept.algorithm.bonus == Bonus(alpha=2)
 
 
+def test_null_takes_any_part_away(tmp_path):
+    config = load(WHOLE, "algorithm.lessons=null", preset="relift", folder=tmp_path)
+    assert config.algorithm.lessons is None and not config.algorithm.needs_solutions
+    kept = load(WHOLE, "algorithm.lessons.prompts=2", preset="relift", folder=tmp_path)
+    assert kept.algorithm.lessons == Lessons("hardest", prompts=2)
+
+
+def test_parts_that_need_each_other_are_read_together(tmp_path):
+    """In whatever order the file has them."""
+    beside = "algorithm={loss: {sft_coef: 0.5}, group: beside, source: stored}"
+    found = load(WHOLE, beside, folder=tmp_path).algorithm
+    assert (found.plan.group, found.loss.sft_coef) == ("beside", 0.5)
+    given = "algorithm={prefix: {entropy_share: 0.4}, source: prefix, loss: {off_ratio: none}}"
+    found = load(WHOLE, given, folder=tmp_path).algorithm
+    assert found.prefix == Prefix(entropy_share=0.4) and found.plan.source == "prefix"
+
+
 ##### What is refused
 
 MISTAKES = {
@@ -267,6 +284,48 @@ MISTAKES = {
         "algorithm: {bonus: {beta: 1}}",
         (),
         "FILE:6: algorithm.bonus.beta: no such setting",
+    ),
+    "unknown setting of lessons": (
+        "algorithm: {name: relift, lessons: {prompt: 1}}",
+        (),
+        "FILE:6: algorithm.lessons.prompt: no such setting; did you mean algorithm.lessons.prompts",
+    ),
+    "lessons": (
+        "algorithm: {lessons: {share: 2}}",
+        (),
+        "FILE:6: algorithm.lessons.share: expected a number between 0 and 1, got 2",
+    ),
+    "prefix of nothing": (
+        "algorithm: {prefix: {longest: 0.5}}",
+        (),
+        "FILE:6: algorithm.prefix: expected none, because the source of expert rollouts is "
+        "'demonstrations'",
+    ),
+    "no prefix": (
+        "algorithm: {source: prefix}",
+        (),
+        "FILE:6: algorithm.prefix: expected settings of it, because the source of expert rollouts",
+    ),
+    "beside for nothing": (
+        "algorithm: {group: beside}",
+        (),
+        "FILE:6: algorithm.loss.sft_coef: expected a number above 0, because nothing else is "
+        "learnt from expert rollouts in group 'beside', got 0",
+    ),
+    "what defines": (
+        "algorithm: {name: luffy, source: demonstrations}",
+        (),
+        "FILE:6: algorithm.source: expected 'stored', which algorithm 'luffy' is defined by",
+    ),
+    "no solutions": (
+        "algorithm: {name: luffy}",
+        (),
+        "data.solution: expected a column, because algorithm 'luffy' needs stored solutions",
+    ),
+    "no pool to train on": (
+        "algorithm: {name: grpo_expert_domain}",
+        ("demos=null",),
+        "command line: demos: expected a section with path, ",
     ),
     "unknown convention": (
         "reward: {lenientt: true}",
