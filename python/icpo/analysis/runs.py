@@ -362,13 +362,16 @@ def _verl(files: Sequence[Path]) -> Iterator[Response]:
 
 def _eval(files: Sequence[Path]) -> Iterator[Response]:
     for file in files:
-        # A problem's prompt without demonstrations, where it was asked so, too.
-        bare: dict[str, str] = {}
+        # Problems by the prompt without demonstrations, where they were asked so, too. Lines stand
+        # in the order in which responses came.
+        bare = {
+            _typed(row, "problem", str): _typed(row, "prompt", str)
+            for row in _lines(file)
+            if not _demos(row)
+        }
         for row in _lines(file):
             problem, prompt = _typed(row, "problem", str), _typed(row, "prompt", str)
             demos = _demos(row)
-            if not demos:
-                bare[problem] = prompt
             yield Response(
                 file=file,
                 line=row.index + 1,

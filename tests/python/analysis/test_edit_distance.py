@@ -68,6 +68,13 @@ def test_two_sets_row_by_row(ours, theirs):
     assert found.tolist() == [[naive(a, b) for b in right] for a in left]
 
 
+def test_long_sequences_agree_with_rapidfuzz():
+    peer = pytest.importorskip("rapidfuzz.distance", reason="compares with rapidfuzz").Levenshtein
+    case = sequences(8, [3000, 2999, 1, 1500, 2048, 0, 2049], range(60))
+    expected = [peer.distance(a.tolist(), b.tolist()) for a, b in itertools.combinations(case, 2)]
+    assert edit_distances(case).tolist() == expected
+
+
 def test_it_is_a_metric():
     """Symmetric, 0 only for equals, and the triangle inequality."""
     case = sequences(6, [0, 5, 9, 30, 31, 64, 70, 70], range(3))

@@ -297,12 +297,15 @@ def test_evaluations_are_read_with_their_prompts(tmp_path):
         cases.answer("w3", "w1 \udc80", **cases.right()),
         cases.answer("w3", "w2", 1, tokens=None),
         cases.answer("w4", "w2", 1),
+        cases.answer("w6", "w2", 1),
+        cases.answer("w6", "w2"),
     ]
     cases.write_evaluation(tmp_path, rows)
     line = json.dumps(rows[0], ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
     rest = "".join(json.dumps(row) + "\n" for row in rows[1:]).encode()
     (tmp_path / "journal.jsonl").write_bytes(line + rest)
-    bare, shown, other = open_run(tmp_path).responses()
+    bare, shown, other, before, _ = open_run(tmp_path).responses()
+    assert (before.prompt, before.expert_prompt) == ("w6", "w7 w6")
     assert (bare.text, bare.shots, bare.prompt, bare.expert_prompt) == ("w1 \udc80", 0, "w3", None)
     assert (shown.expert, shown.prompt, shown.expert_prompt) == (True, "w3", "w7 w3")
     assert (other.prompt, other.benchmark, other.step) == (None, "quiz", None)
