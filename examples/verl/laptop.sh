@@ -7,7 +7,8 @@
 #
 # Not keys of verl, hence environment variables:
 #   OUT     folder for everything that is written (runs/verl_laptop)
-#   ICPO    off: the same run as verl's own GRPO, without the plugin (on)
+#   ICPO    another method, as in icpo/verl/config/icpo: luffy, sft, relift ...; off: verl's own
+#           GRPO, without the plugin (on)
 #   RANKS   processes that train, each with a server of its own (1)
 #   PYTHON  interpreter (the clone's .venv if there is one, else python)
 set -euo pipefail
@@ -36,14 +37,18 @@ if ! [ "$assets/made" -nt "$here/laptop/assets.py" ]; then
     touch "$assets/made"
 fi
 
+train=$assets/train.parquet
 # What of ICPO's settings this toy needs: an expert rollout with a few digits counts as right.
 case $ICPO in
-    on) icpo=(+icpo=on icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05) ;;
     off)
         icpo=()
         export VERL_USE_EXTERNAL_PLUGINS=${VERL_USE_EXTERNAL_PLUGINS:-none}
         ;;
-    *) echo "ICPO: expected on or off, got $ICPO" >&2; exit 2 ;;
+    grpo_expert_domain) # is trained on the pool
+        train=$assets/demos.parquet
+        icpo=(+icpo="$ICPO" icpo.demonstrations.source="$train")
+        ;;
+    *) icpo=(+icpo="$ICPO" icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05) ;;
 esac
 
 # Everything in float32, and nothing of CUDA's: FSDP2 on gloo, torch's own attention.
@@ -85,7 +90,7 @@ few=(
 
 "$PYTHON" -m verl.trainer.main_ppo "${icpo[@]}" "${cpu[@]}" "${few[@]}" \
     algorithm.adv_estimator=grpo \
-    data.train_files="$assets/train.parquet" \
+    data.train_files="$train" \
     data.val_files="$assets/validation.parquet" \
     data.train_batch_size=16 \
     data.max_prompt_length=128 \

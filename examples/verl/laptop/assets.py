@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_rows(out / "train.parquet", itertools.islice(itertools.cycle(asked), TRAIN))
     write_rows(out / "validation.parquet", held_out)
     write_demonstrations(out / "demos.jsonl", shown)
+    write_rows(out / "demos.parquet", shown)
 
 
 def question(a: int, b: int) -> str:
@@ -113,7 +114,11 @@ def write_rows(path: Path, pairs: Iterable[tuple[int, int]]) -> None:
             "prompt": [{"role": "user", "content": question(a, b)}],
             "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": str(a + b)},
-            "extra_info": {"index": index, "question": question(a, b)},
+            "extra_info": {
+                "index": index,
+                "question": question(a, b),
+                "solution": solution(a, b),
+            },
         }
         for index, (a, b) in enumerate(pairs)
     ]

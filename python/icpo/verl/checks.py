@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -148,11 +149,19 @@ def check_config(config: Any) -> IcpoSettings:
 def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
     rollout = config.actor_rollout_ref.rollout
     settings.plan(rollout.n)
-    if settings.n_off and GROUPS[settings.group].policy_rollouts(rollout.n, settings.n_off) == 0:
+    rule = GROUPS[settings.group]
+    if settings.n_off and rule.counts and rule.policy_rollouts(rollout.n, settings.n_off) == 0:
         yield (
             f"icpo.n_off: expected less than actor_rollout_ref.rollout.n = {rollout.n}, because "
             f"group {settings.group!r} would sample no on-policy rollout, got {settings.n_off}"
         )
+    if settings.problems == "demos":
+        pool, files = _paths(settings.demonstrations.source), _paths(config.data.train_files)
+        if pool != files:
+            yield (
+                f"data.train_files: expected icpo.demonstrations.source = {', '.join(pool)}, "
+                f"because icpo.problems=demos, got {', '.join(files)}; leave it out"
+            )
     reward_model = config.reward.reward_model
     if reward_model.enable and not reward_model.enable_resource_pool:
         yield (
@@ -166,7 +175,7 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
             f"metrics go by steps of one batch), got {updates!r}"
         )
     loss = settings.loss()
-    if settings.n_off and loss.off_ratio != "policy":
+    if settings.shows_demos and loss.off_ratio != "policy":
         for key, whole in (("top_p", rollout.top_p >= 1), ("top_k", rollout.top_k <= 0)):
             if not whole:
                 yield (
@@ -184,13 +193,19 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
     limit, room = settings.max_prompt_tokens, rollout.prompt_length
     if rollout.get("max_model_len") is not None:
         room = rollout.max_model_len - rollout.response_length
-    if settings.n_off and (limit or rollout.prompt_length) > room:
+    if settings.shows_demos and (limit or rollout.prompt_length) > room:
         got = f"null, that is rollout.prompt_length = {rollout.prompt_length}"
         yield (
             f"icpo.max_prompt_tokens: expected at most {room}, which is what the rollout engine "
             f"has room for (rollout.max_model_len - rollout.response_length, or "
             f"rollout.prompt_length), got {got if limit is None else limit}"
         )
+
+
+def _paths(files: Any) -> list[str]:
+    if files is None:
+        return ["null"]
+    return [str(files)] if isinstance(files, (str, Path)) else [str(file) for file in files]
 
 
 def differing_from_preset(config: Any, settings: IcpoSettings) -> list[str]:

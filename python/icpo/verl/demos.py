@@ -16,7 +16,7 @@ def load_demonstrations(settings: DemoSettings) -> LoadedPool:
     try:
         return load_pool(
             settings.source or (),
-            DemoColumns(columns.question, columns.solution, columns.subject, columns.id),
+            DemoColumns(**columns.to_dict()),
             settings.bad_rows,
             key="icpo.demonstrations.columns",
         )
@@ -26,6 +26,14 @@ def load_demonstrations(settings: DemoSettings) -> LoadedPool:
 
 def demo_sampler(settings: DemoSettings, loaded: LoadedPool) -> DemoSampler:
     """What chooses among them, from the beginning."""
-    return DemoSampler(
-        loaded.pool, settings.strategy, k=settings.k, m=settings.m, seed=settings.seed
-    )
+    try:
+        return DemoSampler(
+            loaded.pool,
+            settings.strategy,
+            k=settings.k,
+            m=settings.m,
+            seed=settings.seed,
+            online=settings.rule,
+        )
+    except DataError as error:
+        raise DataError(f"icpo.demonstrations.source: {error}") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from icpo.demos import DemoSampler
 from icpo.errors import CheckpointError
-from icpo.types import Problem
+from icpo.types import Demo, Problem
 
 __all__ = ["Draws", "load_state", "save_state"]
 
@@ -29,22 +30,36 @@ class Draws:
         self._seed = seed
         self._batches = 0
 
-    def draw(self, problems: Sequence[Problem]) -> Iterator[dict[str, Any]]:
-        """What the worker of each problem is told."""
+    def draw(
+        self, problems: Sequence[Problem], *, lesson: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """What the worker of each problem is told; whether its solution is just imitated."""
         count = len(problems)
         sequence = np.random.SeedSequence(self._seed, spawn_key=(self._batches,))
         seeds = sequence.generate_state(count, np.uint64)
-        ids: list[list[list[str]]] = [[] for _ in problems]
-        fingerprint = ""
+        shown: list[list[tuple[Demo, ...]]] = [[] for _ in problems]
+        fingerprint, joined = "", frozenset[Demo]()
         if self.sampler is not None:
-            fingerprint = self.sampler.pool.fingerprint
+            fingerprint, joined = self.sampler.pool.fingerprint, frozenset(self.sampler.solved)
             asks = [place for place in range(count) for _ in range(self._n_off)]
             drawn = self.sampler.draw([problems[place] for place in asks])
             for place, demos in zip(asks, drawn, strict=True):
-                ids[place].append([demo.id for demo in demos])
+                shown[place].append(demos)
         self._batches += 1
-        for seed, of_prompt in zip(seeds.tolist(), ids, strict=True):
-            yield {"seed": seed, "demos": of_prompt, "pool": fingerprint}
+        for seed, of_prompt in zip(seeds.tolist(), shown, strict=True):
+            yield {
+                "seed": seed,
+                "demos": [[demo.id for demo in demos] for demos in of_prompt],
+                # Those that workers have not read from the files.
+                "joined": [asdict(demo) for demos in of_prompt for demo in demos if demo in joined],
+                "pool": fingerprint,
+                "lesson": lesson,
+            }
+
+    def join(self, solved: Iterable[Demo]) -> None:
+        """Lets solved prompts join the demonstrations, in this order."""
+        if self.sampler is not None:
+            self.sampler.add(solved)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the sequences stand. Plain values."""

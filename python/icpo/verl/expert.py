@@ -10,9 +10,10 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 from verl.utils.tokenizer.continuous_token_wiring import create_continuous_token_builder
 
-from icpo.demos import PromptBuilder, Template, tokenizer_encoder
+from icpo.demos import STRATEGIES, PromptBuilder, Template, tokenizer_encoder
 from icpo.errors import DataError
 from icpo.types import Problem
+from icpo.verl.settings import IcpoSettings
 
 __all__ = ["AGENT", "EXPERT_PROMPT", "expert_prompts", "problem_of"]
 
@@ -45,19 +46,41 @@ class ExpertAgentLoop(SingleTurnAgentLoop):  # type: ignore[misc]  # verl is not
 
 
 def problem_of(
-    messages: Messages, extra_info: Mapping[str, Any] | None, question: str, subject: str
+    messages: Messages, extra_info: Mapping[str, Any] | None, settings: IcpoSettings
 ) -> Problem:
-    """The problem that a data row poses, as far as the choice of demonstrations looks at it.
-
-    `question` and `subject` are the keys of these in ``extra_info``.
-    """
-    extra = extra_info or {}
+    """The problem that a data row poses, as far as the choice of demonstrations looks at it."""
+    extra, keys = extra_info or {}, settings.demonstrations
+    reads = STRATEGIES[keys.strategy].reads
+    subject, difficulty = extra.get(keys.subject), extra.get(keys.difficulty)
     return Problem(
         id=str(extra.get("index", "")),
-        question=str(extra.get(question) or _user_text(messages)),
+        question=str(extra.get(keys.question) or _user_text(messages)),
         answer="",
-        subject=None if extra.get(subject) is None else str(extra[subject]),
+        subject=None if subject is None else str(subject),
+        # Solutions are long, and there are many.
+        solutions=_texts(extra, settings.solution) if "solutions" in reads else (),
+        difficulty=None if difficulty is None else str(difficulty),
+        length=_length(extra, keys.length) if "length" in reads else None,
     )
+
+
+def _length(extra: Mapping[str, Any], key: str) -> int | None:
+    found = extra.get(key)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise DataError(f"extra_info.{key}: expected a whole number from 0, got {found!r:.80}")
+    return found
+
+
+def _texts(extra: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = extra.get(key)
+    if found is None:
+        return ()
+    texts = [found] if isinstance(found, str) else list(found)
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"extra_info.{key}: expected a text or a list of them, got {found!r:.80}")
+    return tuple(texts)
 
 
 def expert_prompts(

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from icpo.errors import DataError
-from icpo.mixing import Bonus, MixedGroup, Plan, StepMetrics, assemble, mix, step_metrics
+from icpo.mixing import Bonus, MixedGroup, Plan, StepMetrics, accept, assemble, mix, step_metrics
 from icpo.objective.config import LossConfig
 from icpo.types import Problem, Rollout, RolloutGroup, Tokens
 
-__all__ = ["GroupRows", "GroupRules", "Response", "Row", "form_group", "outcome_of"]
+__all__ = ["GroupRows", "GroupRules", "Response", "Row", "form_group", "is_right", "outcome_of"]
 
 _NONE: Tokens = np.empty(0, np.int64)
 
@@ -29,8 +29,10 @@ class Response:
 
     #: As the agent loop returned it; the last one carries the reward.
     outputs: list[Any]
-    #: Ids of the demonstrations that were shown; none: it is on-policy.
+    #: Ids of the demonstrations that were shown.
     demos: tuple[str, ...] = ()
+    #: Tokens of the response that were given, the first ones.
+    given: int = 0
 
     @property
     def final(self) -> Any:
@@ -107,6 +109,12 @@ class GroupRows:
     metrics: StepMetrics
 
 
+def is_right(response: Response, rules: GroupRules) -> bool:
+    """Whether a response is right, verified, and came to an end by itself."""
+    rollout = _rollout(response, rules, False)
+    return rollout.finished and accept(rollout, rules.plan.delta)
+
+
 def form_group(
     problem: Problem,
     policy: Sequence[Response],
@@ -179,6 +187,7 @@ def _rollout(response: Response, rules: GroupRules, expert: bool) -> Rollout:
         outcome=outcome_of(response.details, response.reward),
         expert=expert,
         demos=response.demos,
+        given=response.given,
     )
 
 

@@ -1,4 +1,4 @@
-"""The actor loss: eq. 5 on policy, by verl's own code, and eq. 10 for expert rows.
+"""The actor loss: eq. 5 on policy, by verl's own code; eq. 10 and the likelihood for expert rows.
 
 A policy loss that is registered with verl sees log-probabilities and advantages, but no further
 fields of the batch. What `set_loss_fn` is given sees them all. So `IcpoLoss` is given to it, looks
@@ -116,6 +116,8 @@ def icpo_policy_loss(
             rows.behavior_logp.float(),
             rows.config,
         )
+        if rows.config.sft_coef:
+            each = each - rows.config.sft_coef * log_prob.float()
         loss = loss + agg_loss(each, expert, loss_agg_mode, **config.global_batch_info)
     _observe(rows, old_log_prob, log_prob, advantages, response_mask)
     return loss, metrics

@@ -23,6 +23,7 @@ class RequestMetrics(_Metrics):
         "empty",
         "demos_dropped",
         "bare",
+        "too_long",
         "policy_requests",
         "policy_failed",
     ]
@@ -37,6 +38,8 @@ class RequestMetrics(_Metrics):
         "expert/demos_dropped": (("demos_dropped",), ()),
         # Prompts that were left without any, and so were not asked.
         "expert/prompts_bare": (("bare",), ()),
+        # Stored solutions that exceed the response length.
+        "expert/solutions_too_long": (("too_long",), ()),
         "policy/requests": (("policy_requests",), ()),
         "policy/failed": (("policy_failed",), ()),
     }
@@ -69,7 +72,7 @@ def rollout_figures(groups: Iterable[list[list[float]]]) -> dict[str, float]:
 
 
 #: Ways in which expert requests come to nothing.
-_CAME_TO_NOTHING = ("failed", "timed_out", "empty", "prompts_bare")
+_CAME_TO_NOTHING = ("failed", "timed_out", "empty", "prompts_bare", "solutions_too_long")
 
 
 def none_came_back(figures: Mapping[str, float]) -> str | None:

@@ -18,17 +18,19 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from icpo.errors import ConfigError, DataError
-from icpo.types import Problem
+from icpo.mixing import SOURCES, Timetable
+from icpo.types import Demo, Problem
 from icpo.verl.checks import TRAINER, check_config, differing_from_preset
 from icpo.verl.demos import demo_sampler, load_demonstrations
 from icpo.verl.draw import Draws, load_state, save_state
 from icpo.verl.dump import DumpRow, dump_columns, dump_rows
 from icpo.verl.expert import problem_of
 from icpo.verl.hooks import check_hooks, plain_class
+from icpo.verl.lessons import joined, load_waiting, rows_of, save_waiting, unsolved_in
 from icpo.verl.loss import IcpoLoss, take_loss_figures
 from icpo.verl.metrics import none_came_back, rollout_figures
 from icpo.verl.padding import spread
-from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
+from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, GIVEN_FIELD, RECORD_FIELD
 from icpo.verl.settings import clips_of
 
 __all__ = ["IcpoTrainer"]
@@ -55,13 +57,17 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             config.algorithm.norm_adv_by_std_in_grpo = std == "unbiased"
         super().__init__(config)
         sampler, demonstrations = None, "no demonstrations"
-        if self.settings.n_off > 0:
+        if self.settings.shows_demos:
             loaded = load_demonstrations(self.settings.demonstrations)
             sampler = demo_sampler(self.settings.demonstrations, loaded)
             demonstrations = f"{len(loaded.pool)} demonstrations"
             if loaded.message:
                 print(f"icpo: {loaded.message}", flush=True)
         self.draws = Draws(sampler, self.settings.n_off, self.settings.seed)
+        self.timetable: Timetable[Any]
+        #: The row of each prompt of the step, by uid; whether its solution is imitated only.
+        self._asked: dict[str, Any] = {}
+        self._lesson = False
         self._places: dict[str, tuple[int, int]] = {}
         self._dispatched = 0
         #: Prompts of the last step, whose places nobody asks for any more in the next.
@@ -78,7 +84,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             f"{plan.n_off} expert ones a prompt (group {plan.group}, target {plan.target}, "
             f"delta {plan.delta:g}), ratio {loss.off_ratio} with lambda {loss.lam:g}, "
             f"{'clipped' if loss.off_clip else 'not clipped'}, bonus {bonus.alpha:g}, "
-            f"advantages {loss.advantage_std}/{loss.advantage_baseline}, {demonstrations}",
+            f"advantages {loss.advantage_std}/{loss.advantage_baseline}, source {plan.source}, "
+            f"likelihood {loss.sft_coef:g}, lessons {self.settings.lessons.when}, {demonstrations}",
             flush=True,
         )
         for note in differing_from_preset(self.config, self.settings):
@@ -88,6 +95,11 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
+        self.timetable = Timetable(
+            self.settings.imitation(),
+            total_steps=self.total_training_steps,
+            batch=self.config.data.train_batch_size,
+        )
         # A data set of another class than verl's is looked at row by row, as training goes on.
         table: Any = getattr(self.train_dataset, "dataframe", None)
         if self.draws.sampler is not None and hasattr(table, "column_names"):
@@ -118,6 +130,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         # First: verl's last act is to name the folder as the one to resume from.
         folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
         save_state(folder, self.draws)
+        if self.settings.lessons.when is not None:
+            save_waiting(folder, self.timetable)
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
@@ -127,6 +141,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             folder = Path(trainer.resume_from_path)
         else:
             folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        load_waiting(folder, self.timetable)
         if self.global_steps > 0 and not load_state(folder, self.draws):
             self.draws.skip(self.global_steps)
             print(
@@ -159,20 +174,30 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         """The next prompts, and what is drawn for each."""
-        batch = super()._next_train_batch(num_prompts)
+        batch = self._lesson_batch()
+        self._lesson = batch is not None
+        if batch is None:
+            batch = super()._next_train_batch(num_prompts)
+        self._asked = dict(zip(_items(batch, "uid"), rows_of(batch), strict=True))
         self._check_agents(batch)
         messages = _items(batch, "raw_prompt")
         extras = _items(batch, "extra_info") if "extra_info" in batch else [None] * len(messages)
         problems = [
-            self._problem(said, extra) if self.settings.n_off else _UNASKED
+            self._problem(said, extra) if self.settings.shows_demos else _UNASKED
             for said, extra in zip(messages, extras, strict=True)
         ]
-        drawn = [NonTensorData(told) for told in self.draws.draw(problems)]
+        drawn = [NonTensorData(told) for told in self.draws.draw(problems, lesson=self._lesson)]
         batch[DRAWN_FIELD] = NonTensorStack.from_list(drawn)
         for place, uid in enumerate(_items(batch, "uid")):
             self._places[uid] = (self._dispatched, place)
         self._dispatched += 1
         return batch
+
+    def _lesson_batch(self) -> Any:
+        """The prompts whose solutions the step imitates; None: it is one of reinforcement."""
+        draw = super()._next_train_batch
+        rows = self.timetable.lesson(self.global_steps, lambda count: rows_of(draw(count)))
+        return None if rows is None else joined(rows, self.global_steps)
 
     def _check_agents(self, batch: Any) -> None:
         agents = set(_items(batch, "agent_name")) if "agent_name" in batch else set()
@@ -186,8 +211,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
                 raise ConfigError(f"{name}: expected none with icpo=on, got it in the data")
 
     def _problem(self, messages: Any, extra: Any) -> Problem:
-        settings = self.settings.demonstrations
-        return problem_of(messages, extra, settings.question, settings.subject)
+        return problem_of(messages, extra, self.settings)
 
     def _balance_batch(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
         """In the order of the prompts, not in that in which they were finished: runs repeat.
@@ -205,6 +229,10 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             return *self._places[uid], int(session), int(index)
 
         batch.reorder(sorted(range(len(batch)), key=place))
+        if self.settings.demonstrations.rule is not None:
+            # Before anything of this step is saved. `_records` keeps the order of the prompts.
+            found = [record["solved"] for record in self._records(batch).values()]
+            self.draws.join(Demo(**row) for row in found if row is not None)
         for uid in self._trained:
             self._places.pop(uid, None)
         self._trained = {key.rsplit("_", 2)[0] for key in batch.keys}
@@ -227,7 +255,44 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         for name in [name for name in metrics if name.startswith("training/rollout_")]:
             if "probs" in name:
                 del metrics[name]
+        if self.settings.n_off and SOURCES[self.settings.source].continued:
+            self._train_on_uncertain_tokens(batch)
         return batch
+
+    def _train_on_uncertain_tokens(self, batch: Any) -> None:
+        """Of the tokens that were given, leaves only those to the loss that were least certain.
+
+        And no sampler has probabilities of them: the ratio is over log πold(τ|x).
+        """
+        prefix = self.settings.beginnings()
+        found = _fetch(batch, [GIVEN_FIELD, "entropy", "old_log_probs", "response_mask"])
+        keys, masks, logps = [], [], []
+        for key, tag, given, entropy, logp, mask in zip(
+            batch.keys,
+            batch.tags,
+            found[GIVEN_FIELD],
+            found["entropy"].unbind(),
+            found["old_log_probs"].unbind(),
+            found["response_mask"].unbind(),
+            strict=True,
+        ):
+            if not tag.get("is_padding", False) and given > 0:
+                kept = torch.from_numpy(prefix.trained(int(given), entropy.float().numpy()))
+                keys.append(key)
+                masks.append(mask * kept.to(mask.dtype))
+                logps.append(logp)
+        if keys:
+            jagged = torch.nested.as_nested_tensor(masks, layout=torch.jagged)
+            fields = {
+                "response_mask": jagged,
+                "loss_mask": jagged,
+                "rollout_log_probs": torch.nested.as_nested_tensor(logps, layout=torch.jagged),
+            }
+            tq.kv_batch_put(
+                keys=keys,
+                partition_id=batch.partition_id,
+                fields=TensorDict(fields, batch_size=len(keys)),
+            )
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """verl's GRPO; in its place, if the settings ask for it, what the workers have found."""
@@ -264,7 +329,13 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         metrics.update(figures)
         if reason := none_came_back(figures):
             print(f"icpo: warning: step {global_steps} was one of GRPO: {reason}", flush=True)
+        sampler = self.draws.sampler
+        metrics["icpo/demonstrations/solved"] = float(len(sampler.solved) if sampler else 0)
         # A prompt to which nobody has answered leaves no record, and is in no other count.
+        metrics["icpo/lesson"] = float(self._lesson)
+        if self.settings.lessons.when is not None and not self._lesson:
+            for id, row in unsolved_in(records, self._asked, self.settings.delta):
+                self.timetable.met(id, row)
         metrics["icpo/prompts/lost"] = float(self.config.data.train_batch_size - len(records))
 
     def _records(self, batch: Any) -> dict[str, dict[str, Any]]:

@@ -48,8 +48,12 @@ WRONG = {
 #: Settings that do not go together, and how the error begins.
 CONTRADICTIONS = {
     "n_off fills the group": (
-        ["icpo.group=reserve", "icpo.n_off=4", "actor_rollout_ref.rollout.n=4"],
+        ["icpo.group=always", "icpo.n_off=4", "actor_rollout_ref.rollout.n=4"],
         "icpo.n_off: expected less than actor_rollout_ref.rollout.n = 4",
+    ),
+    "other questions than those of the demonstrations": (
+        ["icpo.problems=demos", "data.train_files=train.parquet"],
+        "data.train_files: expected icpo.demonstrations.source = demos.jsonl",
     ),
     "reward model comes too late": (
         ["reward.reward_model.enable=true"],

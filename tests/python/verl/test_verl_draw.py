@@ -8,7 +8,7 @@ import json
 import pytest
 import verl_fakes as fakes
 
-from icpo.demos import DemoPool, DemoSampler
+from icpo.demos import DIFFICULTIES, STRATEGIES, DemoPool, DemoSampler, Online, solved_demo
 from icpo.errors import CheckpointError, IcpoError
 from icpo.types import Demo, Problem
 from icpo.verl.demos import demo_sampler, load_demonstrations
@@ -19,28 +19,35 @@ pytestmark = pytest.mark.verl
 
 assert fakes  # skips this module where verl is not installed
 
-DEMOS = [Demo(f"d{i}", f"What is {i} + 1?", f"{i + 1}", subject=f"s{i % 3}") for i in range(24)]
+DEMOS = [
+    Demo(f"d{i}", f"What is {i} + 1?", f"{i + 1}", f"s{i % 3}", DIFFICULTIES[i % 3])
+    for i in range(24)
+]
 #: Sizes of batches: they need not be alike.
 SIZES = [4, 1, 7, 4, 3, 4]
 
 
+def asking(id, question, number):
+    """A problem that each strategy can sort."""
+    sorts = {"difficulty": DIFFICULTIES[number % 3], "length": number}
+    return Problem(id, question, "", f"s{number % 3}", **sorts)
+
+
 def problems(batch, size):
-    return [
-        Problem(f"p{batch}-{i}", f"What is {(3 * batch + i) % 24} + 1?", "", subject=f"s{i % 3}")
-        for i in range(size)
-    ]
+    return [asking(f"p{batch}-{i}", f"What is {(3 * batch + i) % 24} + 1?", i) for i in range(size)]
 
 
-def draws(strategy="random", *, k=2, n_off=2, seed=5, demo_seed=3, pool=DEMOS):
-    sampler = DemoSampler(DemoPool(pool), strategy, k=k, seed=demo_seed) if n_off else None
+def draws(strategy="random", *, k=2, n_off=2, seed=5, demo_seed=3, pool=DEMOS, online=None):
+    if not n_off:
+        return Draws(None, n_off, seed)
+    sampler = DemoSampler(DemoPool(pool), strategy, k=k, seed=demo_seed, online=online)
+    if strategy in ("length", "difficulty"):
+        sampler.check(asking(demo.id, demo.question, n) for n, demo in enumerate(DEMOS))
     return Draws(sampler, n_off, seed)
 
 
 def sequence(of, first=0, last=6):
     return [list(of.draw(problems(batch, SIZES[batch]))) for batch in range(first, last)]
-
-
-STRATEGIES = ["random", "random-m", "batch-m", "subject"]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -184,8 +191,8 @@ def test_no_prompt_is_shown_its_own_question(strategy):
     """Up to white space, with all of the pool asked again and again."""
     of = draws(strategy, k=3, n_off=3)
     asked = [
-        Problem(demo.id, f"  {demo.question.replace(' ', '  ')}\n", "", subject=demo.subject)
-        for demo in DEMOS
+        asking(demo.id, f"  {demo.question.replace(' ', '  ')}\n", number)
+        for number, demo in enumerate(DEMOS)
     ]
     shown = 0
     for _ in range(10):
@@ -199,6 +206,54 @@ def test_no_prompt_is_shown_its_own_question(strategy):
 def test_pool_of_its_own_question_alone_is_refused():
     with pytest.raises(IcpoError, match="its own question"):
         list(draws(k=1, pool=DEMOS[:1]).draw([Problem("p", DEMOS[0].question, "")]))
+
+
+##### Solved prompts
+
+
+def joining(of, first=0, last=6):
+    """What is drawn where after each batch one of its prompts joins the demonstrations."""
+    told = []
+    for batch in range(first, last):
+        asked = problems(batch, SIZES[batch])
+        told.append(list(of.draw(asked)))
+        of.join(solved_demo(problem, f"{batch}") for problem in asked)
+    return told
+
+
+def test_solved_prompts_travel_with_what_is_drawn():
+    of = draws(pool=DEMOS[:3], online=Online(5))
+    of.join(solved_demo(problem, "so") for problem in problems(5, 4))
+    told = list(of.draw(problems(0, 40)))
+    texts = {}
+    for one in told:
+        ids = {id for ids in one["demos"] for id in ids}
+        rows = {row["id"]: Demo(**row) for row in one["joined"]}
+        assert set(rows) == {id for id in ids if id.startswith("solved:")}
+        texts |= rows
+    assert {demo.question for demo in texts.values()} == {p.question for p in problems(5, 4)}
+    assert {demo.solution for demo in texts.values()} == {"so"}
+
+
+@pytest.mark.parametrize("strategy", [name for name, row in STRATEGIES.items() if row.grows])
+@pytest.mark.parametrize("at", range(len(SIZES) + 1))
+def test_resumed_equals_uninterrupted_with_solved_prompts(strategy, at, tmp_path):
+    online = Online(9, 0.5)
+    whole = joining(draws(strategy, k=1, online=online))
+    assert any(one["joined"] for batch in whole for one in batch)
+    stopped = draws(strategy, k=1, online=online)
+    assert joining(stopped, 0, at) == whole[:at]
+    save_state(tmp_path, stopped)
+    resumed = draws(strategy, k=1, online=online)
+    assert load_state(tmp_path, resumed)
+    assert joining(resumed, at) == whole[at:]
+
+
+def test_states_with_and_without_solved_prompts_do_not_mix(tmp_path):
+    save_state(tmp_path, draws(online=Online(2)))
+    for other in (draws(), draws(online=Online(3)), draws(online=Online(2, 0.5))):
+        with pytest.raises(CheckpointError, match=r"icpo\.json: demos: "):
+            load_state(tmp_path, other)
 
 
 ##### From the settings

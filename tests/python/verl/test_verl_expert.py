@@ -11,6 +11,7 @@ from icpo.demos import TEMPLATES, Template
 from icpo.errors import DataError, IcpoError
 from icpo.types import Demo
 from icpo.verl.expert import AGENT, EXPERT_PROMPT, asked, expert_prompts, problem_of
+from icpo.verl.settings import DemoSettings, IcpoSettings
 
 pytestmark = pytest.mark.verl
 
@@ -43,8 +44,13 @@ def prompts_of(tokenizer, template="as-is", model_type="qwen3", chat=None, limit
     return expert_prompts(TEMPLATES[template], tokenizer, model_type, chat or {}, limit)
 
 
+def keys(**demonstrations):
+    """Settings with other keys in a row than usual."""
+    return IcpoSettings(n_off=0, demonstrations=DemoSettings(**demonstrations))
+
+
 def made(builder, messages, demos=DEMOS):
-    return builder(messages).expert(asked(messages, problem_of(messages, None, "q", "s")), demos)
+    return builder(messages).expert(asked(messages, problem_of(messages, None, keys())), demos)
 
 
 def loop(config, tokenizer, model_type, server, cls=None):
@@ -139,7 +145,7 @@ def test_limit_costs_the_last_demonstrations_and_never_the_question(tokenizer, t
     lengths = []
     for shown in range(len(DEMOS) + 1):
         builder = prompts_of(tokenizer, template)(messages)
-        question = asked(messages, problem_of(messages, None, "q", "s"))
+        question = asked(messages, problem_of(messages, None, keys()))
         lengths.append(builder.length(question, DEMOS[:shown]))
     assert lengths == sorted(set(lengths))
     for limit in sorted({length + more for length in lengths for more in (-1, 0, 1)}):
@@ -161,16 +167,48 @@ def test_limit_costs_the_last_demonstrations_and_never_the_question(tokenizer, t
 
 def test_problem_of_a_row():
     extra = {"index": 7, "question": "12 + 70?", "topic": "sums", "subject": "other"}
-    problem = problem_of([SYSTEM, USER], extra, "question", "topic")
+    problem = problem_of([SYSTEM, USER], extra, keys(subject="topic"))
     assert (problem.id, problem.question, problem.subject) == ("7", "12 + 70?", "sums")
     # The prompt asks in the user's words, whatever the bare question is.
     assert asked([SYSTEM, USER], problem).question == USER["content"]
     assert asked([SYSTEM, USER], problem).subject == "sums"
 
 
+def test_what_strategies_read_of_a_row():
+    extra = {"difficulty": "hard", "response_length": 12, "solution": ["abc", "d"], "level": 3}
+
+    def problem(**demonstrations):
+        return problem_of([USER], extra, keys(**demonstrations))
+
+    assert problem().difficulty == "hard"
+    assert problem(difficulty="level").difficulty == "3"
+    assert problem(strategy="length").length == 12
+    assert problem(strategy="length").solutions == ("abc", "d")
+    assert problem(strategy="length", length="level").length == 3
+    # What is not asked for takes memory: there may be many solutions, and long ones.
+    assert (problem().length, problem().solutions) == (None, ())
+    bare = problem_of([USER], {"solution": "abc"}, keys(strategy="length"))
+    assert (bare.difficulty, bare.length, bare.solutions) == (None, None, ("abc",))
+    assert problem_of([USER], {}, keys(strategy="length")).solutions == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"response_length": "12"}, "extra_info.response_length: expected a whole number .*'12'"),
+        ({"response_length": -1}, "extra_info.response_length: expected a whole number .*-1"),
+        ({"response_length": True}, "extra_info.response_length: expected a whole number"),
+        ({"solution": [3]}, r"extra_info.solution: expected a text or a list .*\[3\]"),
+    ],
+)
+def test_what_strategies_can_not_read(extra, message):
+    with pytest.raises(DataError, match=message):
+        problem_of([USER], extra, keys(strategy="length"))
+
+
 @pytest.mark.parametrize("extra", [None, {}, {"question": None}, {"question": ""}])
 def test_without_a_bare_question_the_message_counts(extra):
-    problem = problem_of([SYSTEM, USER], extra, "question", "subject")
+    problem = problem_of([SYSTEM, USER], extra, keys())
     assert (problem.question, problem.subject) == (USER["content"], None)
 
 
@@ -185,8 +223,8 @@ def test_without_a_bare_question_the_message_counts(extra):
 )
 def test_messages_that_do_not_end_with_the_users_are_refused(tokenizer, messages, told):
     for act in (
-        lambda: problem_of(messages, {}, "question", "subject"),
-        lambda: asked(messages, problem_of([USER], {}, "question", "subject")),
+        lambda: problem_of(messages, {}, keys()),
+        lambda: asked(messages, problem_of([USER], {}, keys())),
     ):
         with pytest.raises(DataError, match=rf"a user's, got roles {told}$"):
             act()
@@ -196,7 +234,7 @@ def test_messages_that_do_not_end_with_the_users_are_refused(tokenizer, messages
 def test_content_that_is_no_text_is_refused(content):
     messages = [SYSTEM, {"role": "user", "content": content}]
     with pytest.raises(DataError, match=f"expected a text .*got {type(content).__name__};"):
-        asked(messages, problem_of(messages, {"question": "2?"}, "question", "subject"))
+        asked(messages, problem_of(messages, {"question": "2?"}, keys()))
 
 
 def test_tokenizer_without_a_chat_template_is_an_error_of_icpo():

@@ -59,7 +59,20 @@ SIZES = [(2, 1), (5, 1), (5, 2), (5, 4), (8, 3)]
 PLANS = [
     Plan(n, n_off, group, target)
     for (n, n_off), group, target in itertools.product(SIZES, GROUPS, TARGETS)
+    if GROUPS[group].policy_rollouts(n, n_off) or target == "all"
 ]
+#: Groups in which expert rollouts enter, right or wrong.
+EVERYBODY = ("always", "beside", "alone")
+#: And in which they have no advantage.
+IMITATED = ("beside", "alone")
+#: On-policy rollouts, of N and N_off.
+SAMPLED = {
+    "replace": lambda n, n_off: n,
+    "reserve": lambda n, n_off: n - n_off,
+    "always": lambda n, n_off: n - n_off,
+    "beside": lambda n, n_off: n,
+    "alone": lambda n, n_off: 0,
+}
 
 
 def expert_rows(found):
@@ -80,7 +93,7 @@ def test_members(plan):
         policy, expert = sampled(rng, plan)
         found = form_group(PROBLEM, policy, expert, rules(plan), 1, np.random.default_rng(seed))
         right = [one for one in expert if one.reward >= 1]
-        entering = expert if plan.group == "always" else right
+        entering = expert if plan.group in EVERYBODY else right
         assert sorted(map(id, expert_rows(found))) == sorted(map(id, entering))
         stayed = policy_rows(found)
         assert len(set(map(id, stayed))) == len(stayed)
@@ -89,8 +102,8 @@ def test_members(plan):
             assert len(found.rows) == plan.n
             assert len(stayed) == plan.n - len(right)
         else:
-            assert len(stayed) == plan.n - plan.n_off
-            assert len(found.rows) == plan.n - plan.n_off + len(entering)
+            assert len(stayed) == SAMPLED[plan.group](plan.n, plan.n_off)
+            assert len(found.rows) == len(stayed) + len(entering)
         # Everything that was sampled is either trained on or told to be left out, once.
         everything = [row.response for row in found.rows] + found.left_out
         assert sorted(map(id, everything)) == sorted(map(id, [*policy, *expert]))
@@ -191,10 +204,12 @@ def test_rest_of_the_group_is_used(group, n, n_off):
         found = form_group(PROBLEM, policy, expert, rules(plan), 1, rng)
         everything = [row.response for row in found.rows] + found.left_out
         assert sorted(map(id, everything)) == sorted(map(id, [*policy, *expert]))
-        if group == "replace":
-            # An expert rollout takes a place, so there can be no more rows than places.
-            assert len(found.rows) == len(policy)
+        if group in ("replace", "beside"):
+            # There are no more expert rollouts than on-policy ones, whose places they take or
+            # beside which they stand.
             assert len(expert_rows(found)) == min(len(expert), len(policy))
+            stayed = len(policy) - (len(expert_rows(found)) if group == "replace" else 0)
+            assert len(policy_rows(found)) == stayed
         else:
             assert len(found.rows) == len(policy) + len(expert)
 
@@ -224,12 +239,15 @@ def test_advantages_are_those_of_the_reference(group, conventions, alpha):
         # verl counts steps from 1, the bonus from 0: the first step has all of it.
         left = alpha * (1 - (step - 1) / 10)
         rewards = [row.response.reward + left * row.accepted for row in rows]
-        expected = reference.group_advantages(
-            torch.tensor(rewards, dtype=torch.float64),
-            torch.zeros(len(rows), dtype=torch.int64),
+        # Those that are imitated only have no part in it.
+        counts = np.array([group not in IMITATED or not row.expert for row in rows])
+        expected = np.zeros(len(rows))
+        expected[counts] = reference.group_advantages(
+            torch.tensor(rewards, dtype=torch.float64)[counts],
+            torch.zeros(counts.sum(), dtype=torch.int64),
             std=conventions["advantage_std"],
             baseline=conventions["advantage_baseline"],
-            expert_mask=torch.tensor([row.expert for row in rows]),
+            expert_mask=torch.tensor([row.expert for row in rows])[counts],
         )
         np.testing.assert_allclose([row.advantage for row in rows], expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(
@@ -283,6 +301,7 @@ def brute_force(groups, plan):
     kinds = [
         "non_pass" if right == 0 else "all_pass" if right == len(policy) else "some_pass"
         for right, (policy, *_) in zip(passes, groups, strict=True)
+        if policy
     ]
 
     def mean(values):

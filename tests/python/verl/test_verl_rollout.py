@@ -16,7 +16,7 @@ from icpo.types import Problem
 from icpo.verl.demos import demo_sampler, load_demonstrations
 from icpo.verl.draw import Draws
 from icpo.verl.metrics import RequestMetrics
-from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, RECORD_FIELD
+from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, GIVEN_FIELD, RECORD_FIELD
 from icpo.verl.settings import IcpoSettings
 
 pytestmark = pytest.mark.verl
@@ -225,7 +225,7 @@ def test_fields_of_the_data_stay(folder, monkeypatch, tokenizer):
     run = Run(folder, monkeypatch)
     [row] = run.prompts(tokenizer)
     run.go(by_kind(tokenizer, policy=[WRONG], expert=[RIGHT]), [row])
-    ours = {"icpo_expert", ADVANTAGE_FIELD, RECORD_FIELD}
+    ours = {"icpo_expert", ADVANTAGE_FIELD, GIVEN_FIELD, RECORD_FIELD}
     theirs = plain_run(run, tokenizer, [row])
     for one in run.queue.rows("uid-0"):
         assert set(one) == set(theirs[0]) | ours

@@ -10,6 +10,7 @@ import verl_fakes as fakes
 import yaml
 from omegaconf import OmegaConf
 
+from icpo.demos import Online
 from icpo.errors import ConfigError
 from icpo.objective.config import PRESETS, LossConfig
 from icpo.verl.settings import DemoSettings, IcpoSettings, clips_of
@@ -65,8 +66,9 @@ def test_defaults_are_those_of_the_settings():
 
 def test_each_setting_has_a_comment():
     #: Several of these share the comment above the first, or above their section.
-    together = {"demonstrations.subject"} | {
-        f"demonstrations.columns.{name}" for name in ("id", "question", "solution", "subject")
+    together = {f"demonstrations.{name}" for name in ("subject", "difficulty", "length")} | {
+        f"demonstrations.columns.{name}"
+        for name in ("id", "question", "solution", "subject", "difficulty", "length")
     }
     lines = text().split("\n")
     sections: list[str] = []
@@ -147,7 +149,10 @@ def test_template_of_ones_own():
 
 REFUSED = {
     "preset": "papers",
+    "problems": "validation",
     "n_off": -1,
+    "source": "teacher",
+    "solution": None,
     "group": "mixed",
     "target": "hard",
     "delta": "right",
@@ -157,21 +162,33 @@ REFUSED = {
     "off_ratio": "expert",
     "lam": 0,
     "off_clip": "yes",
+    "sft_coef": -1.0,
+    "lessons.when": "last",
+    "lessons.share": 1.0,
+    "prefix.longest": 1.5,
+    "prefix.shortest": -0.5,
+    "prefix.entropy_share": 2.0,
     "advantages.std": "biased",
     "advantages.baseline": "expert",
     "demonstrations.source": 3,
     "demonstrations.columns.id": 3,
-    "demonstrations.columns.question": None,
-    "demonstrations.columns.solution": None,
+    "demonstrations.columns.question": 3,
+    "demonstrations.columns.solution": ["a"],
     "demonstrations.columns.subject": 3,
+    "demonstrations.columns.difficulty": 3,
+    "demonstrations.columns.length": 3,
     "demonstrations.bad_rows": "drop",
     "demonstrations.k": 0,
     "demonstrations.strategy": "hardest",
     "demonstrations.m": 4,  # strategy random has none
+    "demonstrations.online.size": -1,
+    "demonstrations.online.share": 1.5,
     "demonstrations.template": "papers",
     "demonstrations.seed": -1,
     "demonstrations.question": None,
     "demonstrations.subject": 1,
+    "demonstrations.difficulty": None,
+    "demonstrations.length": None,
     "max_prompt_tokens": 0,
     "expert_timeout": 0.0,
     "seed_requests": 1,
@@ -210,6 +227,17 @@ def test_misspelt_key_is_refused_and_the_nearest_named(changes, begin, told):
         build(**changes)
     assert str(raised.value).startswith(begin)
     assert told in str(raised.value)
+
+
+def test_a_fixed_part_of_the_pool_does_not_grow():
+    with pytest.raises(ConfigError, match=r"^icpo\.demonstrations\.online\.size: .*, got 9$"):
+        build(demonstrations__strategy="random-m", demonstrations__online__size=9)
+
+
+def test_solved_prompts_join_if_it_is_asked_for():
+    assert build().demonstrations.rule is None
+    rule = build(demonstrations__online__size=9, demonstrations__online__share=0.5)
+    assert rule.demonstrations.rule == Online(9, 0.5)
 
 
 @pytest.mark.parametrize("source", [None, []])
