@@ -9,7 +9,7 @@ from typing import NamedTuple
 from icpo.data.duplicates import near, near_inside, same_question
 from icpo.data.table import Item, Table
 from icpo.reward import Checker
-from icpo.trainer.data import unverifiable
+from icpo.reward.golds import unverifiable
 from icpo.types import Problem
 
 __all__ = ["Asked", "Likeness", "asked_by", "leave_out_long", "leave_out_unverifiable"]

@@ -27,8 +27,8 @@ from icpo.evaluation.progress import Progress
 from icpo.generation import Sampling
 from icpo.generation.text import Message, TextCompletion, TextEngine, TextRequest, seed_of
 from icpo.reward import Checker
+from icpo.reward.golds import unverifiable
 from icpo.tables import Row, UnreadableRow
-from icpo.trainer.data import unverifiable
 from icpo.types import Problem
 
 __all__ = ["COLUMNS", "Measurement", "Passes", "measure", "prompt_of"]

@@ -18,8 +18,8 @@ from icpo.errors import ConfigError, DataError
 from icpo.evaluation.choices import LETTERS, Options
 from icpo.generation.text import seed_of
 from icpo.reward import Checker
+from icpo.reward.golds import unverifiable
 from icpo.tables import Fields, Row, UnreadableRow
-from icpo.trainer.data import unverifiable
 from icpo.types import Problem
 
 __all__ = ["BENCHMARKS", "Benchmark", "Question", "Quiz", "Skipped", "benchmark", "load"]

@@ -19,12 +19,13 @@ import numpy as np
 from icpo.data.schemas import DIFFICULTY, LENGTH
 from icpo.demos import DemoColumns, DemoPool, load_pool
 from icpo.errors import CheckpointError, DataError
-from icpo.reward import Checker, Verdict
+from icpo.reward import Checker
+from icpo.reward.golds import unverifiable
 from icpo.tables import Row, UnreadableRow, placed_rows
 from icpo.trainer.config import DataConfig, DemosConfig
 from icpo.types import Problem
 
-__all__ = ["PromptOrder", "load_demos", "load_problems", "pool_problems", "unverifiable"]
+__all__ = ["PromptOrder", "load_demos", "load_problems", "pool_problems"]
 
 #: Of several rows with the same fault, so many are described.
 DESCRIBED = 3
@@ -155,47 +156,6 @@ def load_demos(columns: DemosConfig) -> DemoPool:
         columns.length,
     )
     return load_pool([columns.path], names, key=DemosConfig.key).pool
-
-
-def unverifiable(problems: Sequence[Problem], checker: Checker) -> dict[int, str]:
-    """The problems whose answer no response could be verified against, by place, and why.
-
-    An answer that can be verified equals itself: in a box or, if it is a whole solution, as it
-    stands. Of several answers one is enough.
-    """
-    golds = [_answers(problem) for problem in problems]
-    boxed = ["\\boxed{" + answers[0] + "}" for answers in golds]
-    verdicts = checker.check_many(boxed, golds)
-    faults = {}
-    for place, (answers, verdict) in enumerate(zip(golds, verdicts, strict=True)):
-        if not _tells(verdict, answers[0]) and not any(
-            _tells(checker.check(answer, text), answer)
-            for answer in answers
-            for text in ("\\boxed{" + answer + "}", answer)
-        ):
-            faults[place] = _why(verdict, answers)
-    return faults
-
-
-def _answers(problem: Problem) -> tuple[str, ...]:
-    return (problem.answer,) if isinstance(problem.answer, str) else problem.answer
-
-
-def _tells(verdict: Verdict, answer: str) -> bool:
-    # Signs that mean nothing, such as "-" or "?", equal themselves as text. They stand for a
-    # missing answer, and nobody should be rewarded for repeating them.
-    return verdict.equal and (
-        verdict.rule != "text" or any(character.isalnum() for character in answer)
-    )
-
-
-def _why(verdict: Verdict, answers: Sequence[str]) -> str:
-    shown = " or ".join(f"{answer!r:.80}" for answer in answers)
-    if verdict.outcome == "not_equal":
-        return f"answer {shown} does not equal itself in a box"
-    if verdict.outcome == "unknown" and verdict.reason not in ("gold", "response"):
-        return f"answer {shown}: it could not be told whether it equals itself ({verdict.reason})"
-    return f"answer {shown}: nothing in it can be read as an answer"
 
 
 ##### Order

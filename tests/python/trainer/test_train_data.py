@@ -13,8 +13,9 @@ import pytest
 
 from icpo import CheckpointError, ConfigError, DataError
 from icpo.reward import Checker, Verdict
+from icpo.reward.golds import unverifiable
 from icpo.trainer.config import DataConfig, DemosConfig
-from icpo.trainer.data import PromptOrder, load_demos, load_problems, unverifiable
+from icpo.trainer.data import PromptOrder, load_demos, load_problems
 from icpo.types import Demo, Problem
 
 STRICT = Checker()
@@ -213,7 +214,7 @@ FAULTS = {
     "no answers": (
         [{"question": "q", "answer": []}],
         {},
-        "line 1: data.answer: expected an answer in column 'answer', got an empty list",
+        "line 1: data.answer: expected at least one text in column 'answer', got an empty list",
     ),
     "null among answers": (
         [{"question": "q", "answer": ["1", None]}],
