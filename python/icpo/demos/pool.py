@@ -40,8 +40,31 @@ class DemoPool(Sequence[Demo]):
                     f"{first[demo.id] + 1} and {place + 1} of the pool"
                 )
             first[demo.id] = place
+        #: What it was joined of; empty: of nothing.
+        self.parts: tuple[DemoPool, ...] = ()
         self._made: dict[Callable[[DemoPool], Any], Any] = {}
         self._groups: dict[Callable[[Demo], Hashable], Mapping[Hashable, DemoPool]] = {}
+
+    def joined(self, more: Iterable[Demo]) -> DemoPool:
+        """A pool of these and more behind them, which must have other ids.
+
+        What was made of this one need not be made again: a large pool may grow step by step.
+
+        >>> DemoPool([Demo("a", "1 + 1?", "2")]).joined([Demo("b", "2 * 3?", "6")])[1].id
+        'b'
+        """
+        added = tuple(more)
+        if not added:
+            return self
+        rest = DemoPool(added)
+        for demo in rest:
+            if demo.id in self._ids:
+                raise DataError(f"demos: expected unique ids, got {demo.id!r} in both pools")
+        pool = DemoPool.__new__(DemoPool)
+        pool._demos = self._demos + rest._demos
+        pool.parts = (self, rest)
+        pool._made, pool._groups = {}, {}
+        return pool
 
     def __len__(self) -> int:
         """How many there are."""
@@ -72,13 +95,19 @@ class DemoPool(Sequence[Demo]):
 
     def grouped(self, key: Callable[[Demo], Hashable]) -> Mapping[Hashable, DemoPool]:
         """The demonstrations by what `key` says of them, in order. Made once for each `key`."""
-        groups = self._groups.get(key)
-        if groups is None:
-            lists: dict[Hashable, list[Demo]] = {}
-            for demo in self._demos:
-                lists.setdefault(key(demo), []).append(demo)
-            groups = self._groups[key] = {name: DemoPool(demos) for name, demos in lists.items()}
-        return groups
+        if key not in self._groups:
+            found: dict[Hashable, DemoPool] = {}
+            if self.parts:
+                for part in self.parts:
+                    for name, demos in part.grouped(key).items():
+                        found[name] = found[name].joined(demos) if name in found else demos
+            else:
+                lists: dict[Hashable, list[Demo]] = {}
+                for demo in self._demos:
+                    lists.setdefault(key(demo), []).append(demo)
+                found = {name: DemoPool(demos) for name, demos in lists.items()}
+            self._groups[key] = found
+        return self._groups[key]
 
     @cached_property
     def by_subject(self) -> Mapping[Hashable, DemoPool]:
@@ -88,7 +117,15 @@ class DemoPool(Sequence[Demo]):
 
     def asking(self, question: str) -> tuple[Demo, ...]:
         """The demonstrations whose question is this one, up to white space."""
+        if self.parts:
+            return tuple(demo for part in self.parts for demo in part.asking(question))
         return self.once(_by_question).get(same_text(question), ())
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        if self.parts:
+            return frozenset[str]().union(*(part._ids for part in self.parts))
+        return frozenset(demo.id for demo in self._demos)
 
     @cached_property
     def fingerprint(self) -> str:

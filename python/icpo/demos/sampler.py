@@ -83,7 +83,7 @@ class DemoSampler:
         self._bucket = self._buckets(asked)
         solved = {demo.id: demo for demo in self._if_solved(asked)}
         if solved:  # what would not go together with the pool is found before anything is solved
-            self._sorted(self._of_run(DemoPool([*self.pool, *solved.values()])))
+            self._sorted(self._of_run(self.pool.joined(solved.values())))
         size = len(self.strategy.batch(self._part, self.strategy.m, self._stream(_CHECK)))
         for problem in asked:
             part = self._part
@@ -164,7 +164,7 @@ class DemoSampler:
         return self.strategy.run(pool, self.strategy.m, self._stream(_RUN))
 
     def _grow(self) -> None:
-        self._part = self._of_run(DemoPool([*self.pool, *self._solved]))
+        self._part = self._of_run(self.pool.joined(self._solved))
 
     def _if_solved(self, problems: Iterable[Problem]) -> Iterator[Demo]:
         """What the problems would become."""

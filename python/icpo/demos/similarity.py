@@ -38,6 +38,8 @@ def likeness(pool: DemoPool, question: str) -> NDArray[np.float64]:
     >>> likeness(pool, "what is 2 + 1 ?").round(2).tolist()
     [0.83, 0.14]
     """
+    if pool.parts:
+        return np.concatenate([likeness(part, question) for part in pool.parts])
     index = pool.once(_Index)
     asked = words(question)
     shared = np.zeros(len(pool), np.int64)

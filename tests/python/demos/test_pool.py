@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from icpo.demos import DemoPool
+from icpo.demos.similarity import likeness
 from icpo.errors import DataError
 from icpo.types import Demo
 
@@ -67,6 +69,46 @@ def test_the_same_question_up_to_white_space(question):
 @pytest.mark.parametrize("question", ["1 + 1", "1+1?", "1 + 11?", ""])
 def test_other_questions(question):
     assert DemoPool(DEMOS).asking(question) == ()
+
+
+def test_a_joined_pool_is_as_one_made_at_once():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        demos = [
+            Demo(f"d{n}", f"find {rng.integers(6)} now", "s", str(rng.choice(["a", "b", "c"])))
+            for n in range(int(rng.integers(3, 20)))
+        ]
+        first, second = sorted(rng.integers(1, len(demos), size=2).tolist())
+        base = DemoPool(demos[:first])
+        base.grouped(_subject), base.asking("find 0 now"), likeness(base, "find 0")
+        joined = base.joined(demos[first:second]).joined(iter(demos[second:]))
+        whole = DemoPool(demos)
+        assert list(joined) == demos
+        assert joined.fingerprint == whole.fingerprint
+        for groups in (lambda pool: pool.grouped(_subject), lambda pool: pool.by_subject):
+            found, expected = groups(joined), groups(whole)
+            assert list(found) == list(expected)
+            assert [list(pool) for pool in found.values()] == [*map(list, expected.values())]
+        for n in range(7):
+            question = f"find  {n} now"
+            assert joined.asking(question) == whole.asking(question)
+            assert likeness(joined, question).tolist() == likeness(whole, question).tolist()
+        assert len(base) == first
+
+
+def _subject(demo: Demo) -> str | None:
+    return demo.subject
+
+
+def test_pools_are_joined_with_others_only():
+    pool = DemoPool(DEMOS)
+    assert pool.joined([]) is pool
+    larger = pool.joined([Demo("e", "x", "y")])
+    for again in (Demo("b", "x", "y"), Demo("e", "x", "y")):
+        with pytest.raises(DataError, match=f"expected unique ids, got '{again.id}' in both"):
+            larger.joined([again])
+    with pytest.raises(DataError, match="demonstration 'f' has an empty question"):
+        pool.joined([Demo("f", " ", "y")])
 
 
 def test_empty():
