@@ -30,6 +30,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 92, 8, 22
 #: Points of a whole chart that can be pointed at; more make pages that no browser likes.
 HOVERED = 600
 
+#: Points of a whole chart beyond which thin lines would hide the thick ones.
+DENSE = 1500
+
 #: The end of a line is named by so many characters at most.
 NAME = 12
 
@@ -81,31 +84,28 @@ def chart(title: str, lines: Sequence[Line], form: Format, *, whole: bool, windo
     x = Scale(0, last, LEFT, WIDTH - RIGHT)
     y = Scale(values[0], values[-1], HEIGHT - BOTTOM, TOP)
     hovered = max(2, HOVERED // max(1, len(curves)))
-    ends = []
-    drawn = []
+    ends, thin, thick_lines = [], [], []
     for line in lines:
         thick = [running_mean(curve, window) for curve in line.curves if curve]
         if not thick:
             continue
         alone = len(thick) == 1 and window == 1
-        drawn.append(
-            element(
-                "g",
-                *(_run(curve, x, y, form, hovered, thin=not alone) for curve in line.curves),
-                _thick(line, thick, x, y, window),
-                class_=f"line {colour(line.number)}",
-            )
+        drawn = [_run(curve, x, y, form, hovered, thin=not alone) for curve in line.curves]
+        thin.append(element("g", *drawn, class_=colour(line.number)))
+        thick_lines.append(
+            element("g", *_thick(line, thick, x, y, window), class_=colour(line.number))
         )
         ends.append((y(_mean(thick)[1][-1]), line))
     return element(
         "svg",
         element("title", title),
         _axes(steps, values, last, x, y, form),
-        *drawn,
+        *thin,
+        *thick_lines,
         *_names(ends),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
-        class_="chart",
+        class_="chart dense" if sum(len(one.values) for one in curves) > DENSE else "chart",
         data_x=f"{x.low!r} {x.high!r} {x.start!r} {x.end!r}",
         data_y=f"{y.low!r} {y.high!r} {y.start!r} {y.end!r}",
     )
@@ -187,7 +187,7 @@ def _axes(
                     "text", f"{step:,.0f}", x=f"{x(step):.1f}", y=f"{y.start + 15:g}", class_="x"
                 )
             )
-    words.append(element("text", "step", x=f"{x.end + 16:g}", y=f"{y.start + 15:g}", class_="name"))
+    words.append(element("text", "step", x=f"{x.end + 24:g}", y=f"{y.start + 15:g}", class_="name"))
     return element("g", element("g", *grid, class_="grid"), *words, class_="axes")
 
 
@@ -239,18 +239,21 @@ def _run(
 
 def _thick(
     line: Line, thick: Sequence[dict[int, float]], x: Scale, y: Scale, window: int
-) -> Markup:
+) -> list[Markup]:
+    """A line, and behind it a wider one in the colour of the paper."""
     steps, means = _mean(thick)
     places = [(x(step), y(value)) for step, value in zip(steps, means, strict=True)]
-    return element(
+    path = _path(places)
+    front = element(
         "path",
-        d=_path(places),
+        d=path,
         class_="thick",
         stroke_dasharray=_dashes(line.number),
         data_condition=line.name,
         data_window=window,
         data_runs=len(thick),
     )
+    return [element("path", d=path, class_="halo"), front]
 
 
 def _mean(thick: Sequence[dict[int, float]]) -> tuple[list[int], list[float]]:

@@ -9,7 +9,7 @@ from icpo import __version__
 from icpo.report import benchmarks, chart, checks, rollouts, tables
 from icpo.report.conditions import Condition, conditions
 from icpo.report.html import CHARACTERS, Child, Markup, element, join
-from icpo.report.panels import PANELS, WINDOW, Panel
+from icpo.report.panels import PANELS, Panel, window
 from icpo.report.runs import Run, open_runs
 from icpo.report.samples import Samples, read_samples
 
@@ -191,6 +191,8 @@ def _found(one: checks.Check, findings: Sequence[checks.Finding]) -> list[Markup
 
 
 def _figures(groups: Sequence[Condition]) -> list[Child]:
+    longest = max((max(run.steps, default=0) for group in groups for run in group.runs), default=0)
+    width = window(longest)
     drawn, empty = [], []
     for panel in PANELS:
         lines = [
@@ -198,7 +200,7 @@ def _figures(groups: Sequence[Condition]) -> list[Child]:
             for group in groups
         ]
         if any(curve for line in lines for curve in line.curves):
-            drawn.append(_figure(panel, lines))
+            drawn.append(_figure(panel, lines, width if panel.smooth else 1))
         else:
             empty.append(panel.title)
     if not drawn:
@@ -221,7 +223,7 @@ def _figures(groups: Sequence[Condition]) -> list[Child]:
         legend,
         _note(
             "Thin lines: each run, as recorded. Thick lines: the mean over the runs of a "
-            f"condition; where values jump from step to step, of running means over {WINDOW} "
+            f"condition; where values jump from step to step, of running means over {width} "
             "values. Point at a thin line for its value and its line in the file."
         ),
         element("div", *drawn, class_="charts"),
@@ -229,14 +231,12 @@ def _figures(groups: Sequence[Condition]) -> list[Child]:
     ]
 
 
-def _figure(panel: Panel, lines: Sequence[chart.Line]) -> Markup:
+def _figure(panel: Panel, lines: Sequence[chart.Line], width: int) -> Markup:
     keys = dict.fromkeys(curve.key for line in lines for curve in line.curves if curve)
     return element(
         "figure",
         element("h3", panel.title),
-        chart.chart(
-            panel.title, lines, panel.form, whole=panel.whole, window=WINDOW if panel.smooth else 1
-        ),
+        chart.chart(panel.title, lines, panel.form, whole=panel.whole, window=width),
         element(
             "figcaption",
             panel.meaning,

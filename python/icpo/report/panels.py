@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from icpo.report.numbers import Format, integer, number, percent
 from icpo.report.runs import Curve, Run
 
-__all__ = ["PANELS", "WINDOW", "Panel", "found"]
+__all__ = ["PANELS", "PART", "WINDOW", "Panel", "found", "window"]
 
-#: What is known of every step jumps, so the mean of so many values around each is drawn, too.
-WINDOW = 7
+#: What is known of every step jumps, so the mean of so many values around each is drawn, too; of
+#: long runs, of this part of their steps.
+WINDOW, PART = 7, 40
+
+
+def window(steps: int) -> int:
+    """Values of the running mean, an odd number, where the longest run has so many steps."""
+    return max(WINDOW, steps // PART | 1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import report_cases as cases
 
 from icpo.report import checks
 from icpo.report.page import report
-from icpo.report.panels import WINDOW
+from icpo.report.panels import PART, WINDOW, window
 from icpo.report.samples import PROBLEMS, SOURCES
 
 PAGE = Path(__file__).parents[3] / "docs" / "report.md"
@@ -62,5 +62,7 @@ def test_parts(text, tmp_path):
 
 
 def test_figures_in_words(text):
-    assert f"over {WINDOW} values" in text and "four at most" in text and PROBLEMS == 4
+    assert f"over {WINDOW} values, or a {PART}th" in text
+    assert window(12) == window(320) == WINDOW and window(2000) == 51 and window(403) == 11
+    assert "four at most" in text and PROBLEMS == 4
     assert all(source in text for source in SOURCES)
