@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ for folder in ("examples/tiny", "benches"):
 
 from figure import ACCEPTED, ACCURACY, ENTROPY, NON_PASS, WEIGHT, Panel  # noqa: E402
 from methods import Method  # noqa: E402
-from paired import Comparison, compare, mean_and_error  # noqa: E402
+from paired import compare, mean_and_error  # noqa: E402
 from results import Result  # noqa: E402
 from runs import EXAMPLE, Job, train_all  # noqa: E402
 from screen import clock  # noqa: E402
@@ -54,7 +54,6 @@ __all__ = [
     "checkpoint",
     "compare",
     "curves",
-    "difference",
     "has",
     "icpo",
     "percent",
@@ -256,13 +255,6 @@ def spread(values: Sequence[float]) -> str:
 def chance(p: float) -> str:
     """A probability, with the digits that matter."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
-
-
-def difference(
-    ours: Sequence[Result], others: Sequence[Result], value: Callable[[Result], float]
-) -> Comparison:
-    """A figure of each seed's run less that of the other method's run of the same seed."""
-    return compare([value(run) for run in ours], [value(run) for run in others])
 
 
 def curves(results: Mapping[str, Sequence[Result]], *panels: Panel) -> Image:
