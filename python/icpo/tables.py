@@ -179,7 +179,7 @@ class Row:
             return _text(key, column, value)
         if not value:
             raise UnreadableRow(
-                f"{key}: expected an answer in column {column!r}, got an empty list"
+                f"{key}: expected at least one text in column {column!r}, got an empty list"
             )
         return tuple(_text(key, column, item) for item in value)
 

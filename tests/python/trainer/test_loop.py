@@ -244,7 +244,14 @@ def test_killed_ten_times_a_run_ends_as_if_it_had_not_been(folder, tmp_path):
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["icpo.trainer.loop", "transformers.models.qwen3"])
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    changes = {"steps": 40, "checkpoint": {"every": 3}, "eval": {"every": 4, "k": 2, "probe": 6}}
+    # With demonstrations that join on the way.
+    demos = {**toy.settings(folder)["demos"], "online": {"size": 6, "share": 0.0}}
+    changes = {
+        "steps": 40,
+        "demos": demos,
+        "checkpoint": {"every": 3},
+        "eval": {"every": 4, "k": 2, "probe": 6},
+    }
     settings = {
         run: toy.settings(folder, out=str(run), **changes, algorithm={"name": "icpo_bonus", "n": 4})
         for run in (whole, broken)
@@ -277,5 +284,6 @@ def test_killed_ten_times_a_run_ends_as_if_it_had_not_been(folder, tmp_path):
     assert final.exitcode == 0
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    assert any(line["expert/demos_solved"] == 6 for line in toy.metrics(whole))
     one, two = weights(whole, 40), weights(broken, 40)
     assert all(torch.equal(one[key], two[key]) for key in one)

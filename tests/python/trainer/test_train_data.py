@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from icpo import CheckpointError, ConfigError, DataError
+from icpo.demos import DemoPool
 from icpo.reward import Checker, Verdict
 from icpo.reward.golds import unverifiable
 from icpo.trainer.config import DataConfig, DemosConfig
-from icpo.trainer.data import PromptOrder, load_demos, load_problems
+from icpo.trainer.data import PromptOrder, load_demos, load_problems, pool_problems
 from icpo.types import Demo, Problem
 
 STRICT = Checker()
@@ -368,6 +369,62 @@ def test_problems_without_an_answer_are_counted_and_placed(tmp_path):
     assert message.count("line ") == 3
     # Beyond the limit nobody looks.
     assert len(problems(tmp_path / "a.jsonl", limit=1)) == 1
+
+
+##### Solutions, and pools as problems
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("it is 2", ("it is 2",)), (["a", "b"], ("a", "b")), (3, ("3",))]
+)
+def test_stored_solutions(tmp_path, value, found):
+    path = lines(tmp_path / "a.jsonl", {"question": "q", "answer": "2", "deep": {"trace": value}})
+    columns = DataConfig(train=path, solution="deep.trace")
+    (problem,) = load_problems(path, columns, STRICT, solutions=True)
+    assert problem.solutions == found
+    # Nobody else looks there.
+    assert load_problems(path, DataConfig(train=path, solution="gone"), STRICT)[0].solutions == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({}, "no column 'trace'; the row has question, answer"),
+        ({"trace": ""}, "expected a text in column 'trace', got an empty one"),
+        ({"trace": " \n"}, "expected a text in column 'trace', got an empty one"),
+        ({"trace": None}, "expected a text in column 'trace', got None"),
+        ({"trace": []}, "expected at least one text in column 'trace', got an empty list"),
+        ({"trace": ["a", ""]}, "expected a text in column 'trace', got an empty one"),
+    ],
+)
+def test_solutions_that_are_not_there(tmp_path, row, message):
+    good = {"question": "q", "answer": "1", "trace": "t"}
+    path = lines(tmp_path / "a.jsonl", good, {"question": "r", "answer": "2", **row})
+    with pytest.raises(DataError) as raised:
+        load_problems(path, DataConfig(train=path, solution="trace"), STRICT, solutions=True)
+    assert str(raised.value) == f"{path}: line 2: data.solution: {message}"
+
+
+def test_a_pool_as_problems(tmp_path):
+    demos = [
+        Demo("a", "1 + 1?", "Two ones are \\boxed{2}.", "sums"),
+        Demo("b", "1/3?", "\\boxed{\\frac{1}{3}}"),
+    ]
+    found = pool_problems(DemoPool(demos), tmp_path, STRICT)
+    assert [(one.id, one.question, one.subject) for one in found] == [
+        ("a", "1 + 1?", "sums"),
+        ("b", "1/3?", None),
+    ]
+    # What is right is what its own solution comes to.
+    for one, right, wrong in zip(found, ("2", "1/3"), ("3", "0.3"), strict=True):
+        assert STRICT.check(one.answer, f"\\boxed{{{right}}}").equal
+        assert not STRICT.check(one.answer, f"\\boxed{{{wrong}}}").equal
+    with pytest.raises(DataError) as raised:
+        pool_problems(DemoPool([*demos, Demo("c", "?", "?")]), tmp_path, STRICT)
+    assert str(raised.value).startswith(
+        f"{tmp_path}: expected solutions whose answer the checker can verify with profile "
+        "'strict', because the pool is trained on, but 1 of 3 have none: demonstration 'c': answer '?'"
+    )
 
 
 ##### Order
