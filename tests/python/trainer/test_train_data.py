@@ -423,7 +423,8 @@ def test_a_pool_as_problems(tmp_path):
         pool_problems(DemoPool([*demos, Demo("c", "?", "?")]), tmp_path, STRICT)
     assert str(raised.value).startswith(
         f"{tmp_path}: expected solutions whose answer the checker can verify with profile "
-        "'strict', because the pool is trained on, but 1 of 3 have none: demonstration 'c': answer '?'"
+        "'strict', because the pool is trained on, but 1 of 3 have none: demonstration 'c': "
+        "answer '?'"
     )
 
 
