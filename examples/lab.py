@@ -292,16 +292,16 @@ def _common(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     return steps, np.stack([values[np.isin(at, steps)] for at, values in curves])
 
 
-def small(file: Path) -> Image:
-    """A picture from a file, with as few colours as lines and bands have."""
+def small(file: Path | io.BytesIO) -> Image:
+    """A picture with no more colours than lines and bands have, to be kept in a notebook."""
     data = io.BytesIO()
     with PIL.Image.open(file) as found:
-        found.convert("RGB").quantize(64).save(data, format="png", optimize=True)
+        found.convert("RGB").quantize(128).save(data, format="png", optimize=True)
     return Image(data.getvalue(), format="png")
 
 
 def picture(page: Any) -> Image:
-    """A figure as what a notebook shows, small enough to be kept in it."""
+    """A figure as what a notebook shows."""
     data = io.BytesIO()
     page.savefig(data, format="png", dpi=96, metadata={"Software": None})
-    return Image(data.getvalue(), format="png")
+    return small(data)
