@@ -31,7 +31,21 @@ def test_each_is_named_as_in_the_table_and_has_a_file_of_that_name():
 def test_each_is_documented():
     page = (ROOT / "docs" / "paper.md").read_text()
     section = page.split("## Compositions")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)`", section, flags=re.M) == list(ALGORITHMS)
+    assert re.findall(r"^\| `(\w+)`", section, flags=re.M) == [*ALGORITHMS, *ALGORITHMS]
+
+
+def test_the_page_names_files_that_are_there():
+    page = (ROOT / "docs" / "paper.md").read_text()
+    tests = {path.name for path in (ROOT / "tests" / "python").rglob("test_*.py")}
+    rows = page.split("| preset | equations |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) == len(ALGORITHMS)
+    for row in rows:
+        name, _, made_of, tested = (cell.strip() for cell in row.strip("|").split(" | "))
+        files = re.findall(r"`([\w/]+\.py)`", made_of)
+        assert files[0] == f"algorithms/{name.strip('` ')}.py"
+        assert all((ROOT / "python" / "icpo" / file).exists() for file in files)
+        named = re.findall(r"`(test_\w+\.py)`", tested)
+        assert named and set(named) <= tests
 
 
 def test_grpo():

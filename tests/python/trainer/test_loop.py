@@ -284,6 +284,6 @@ def test_killed_ten_times_a_run_ends_as_if_it_had_not_been(folder, tmp_path):
     assert final.exitcode == 0
     for name in ("metrics.jsonl", "samples.jsonl"):
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
-    assert any(line["expert/demos_solved"] == 6 for line in toy.metrics(whole))
+    assert any(line.get("expert/demos_solved") == 6 for line in toy.metrics(whole))
     one, two = weights(whole, 40), weights(broken, 40)
     assert all(torch.equal(one[key], two[key]) for key in one)

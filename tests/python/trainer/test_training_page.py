@@ -15,6 +15,7 @@ import pytest
 import toy
 import yaml
 
+from icpo.algorithms import ALGORITHMS
 from icpo.demos import STRATEGIES
 from icpo.trainer import TrainConfig, train
 from icpo.trainer.config import _FREE, EvalConfig
@@ -105,6 +106,22 @@ def test_commands_work(command, tmp_path):
 
 def test_there_are_commands():
     assert len(commands()) >= 8
+
+
+def test_presets_are_listed_with_what_they_need():
+    cells = PAGE.split("| preset | what it is | needs |")[1].split("\n\n")[0].splitlines()[2:]
+    needs = {}
+    for cell in cells:
+        presets, _, needed = cell.strip("|").split(" | ")
+        needs |= dict.fromkeys(names([presets]), names([needed]))
+    assert needs.keys() == ALGORITHMS.keys()
+    for name, needed in needs.items():
+        found = set()
+        if ALGORITHMS[name]().needs_solutions:
+            found.add("data.solution")
+        if ALGORITHMS[name]().plan.shows_demos or ALGORITHMS[name]().problems == "demos":
+            found.add("demos")
+        assert needed == found, name
 
 
 def test_strategies_are_listed():
