@@ -314,11 +314,10 @@ class _Sending:
             try:
                 answer = await self._engine._ask(client, httpx, request)
             except Exception as error:
-                # The others finish what they have begun, and begin nothing more.
                 self._error = self._error or error
-                self._left = iter(())
                 return
             self._tell((place, answer))
+            # After an error what was begun is finished, and nothing more is begun.
             if self._error is not None:
                 return
 

@@ -22,6 +22,8 @@ class ScriptedText:
         # Backwards within a group: nobody may rely on an order.
         for start in range(0, len(requests), self.together):
             group = list(enumerate(requests))[start : start + self.together]
+            # As rounding does: what is computed together leaves its mark on each answer.
+            mark = sum(request.seed for _, request in group) % 1000 if self.together > 1 else 0
             for place, request in reversed(group):
                 if self.left is not None:
                     if self.left == 0:
@@ -29,7 +31,7 @@ class ScriptedText:
                     self.left -= 1
                 self.asked.append(request)
                 text, finished = self.answer(request)
-                found.append((place, TextCompletion(text, finished, len(text.split()), 7)))
+                found.append((place, TextCompletion(text, finished, len(text.split()), mark)))
                 if done is not None:
                     done(*found[-1])
         return [answer for _, answer in sorted(found, key=lambda pair: pair[0])]
