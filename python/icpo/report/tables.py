@@ -52,7 +52,7 @@ def table(heads: Sequence[Child], rows: Iterable[Cells], *, class_: str = "") ->
         for row in rows
     ]
     whole = element("table", element("thead", head), element("tbody", *body), class_=class_ or None)
-    return element("div", whole, class_="wide", tabindex=0)
+    return element("div", whole, class_="wide", tabindex=0, role="region", aria_label="table")
 
 
 ##### What the runs came to
@@ -201,7 +201,7 @@ def settings(
         element("tbody", *rows),
         class_="settings",
     )
-    return element("div", whole, class_="wide", tabindex=0)
+    return element("div", whole, class_="wide", tabindex=0, role="region", aria_label="table")
 
 
 def _setting(run: Run, key: str) -> Child:

@@ -63,6 +63,6 @@ def test_parts(text, tmp_path):
 
 def test_figures_in_words(text):
     assert f"over {WINDOW} values, or a {PART}th" in text
-    assert window(12) == window(320) == WINDOW and window(2000) == 51 and window(403) == 11
+    assert window(12) == window(239) == WINDOW and window(2000) == 51 and window(403) == 11
     assert "four at most" in text and PROBLEMS == 4
     assert all(source in text for source in SOURCES)

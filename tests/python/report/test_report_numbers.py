@@ -239,3 +239,30 @@ def test_ranges():
     for _ in range(100):
         lines = sorted({*map(int, random.integers(1, 40, random.integers(0, 30)))})
         assert list(cases.numbers(ranges(lines))) == lines
+
+
+def test_what_results_are_made_of(page):
+    """Of a run of 12 steps, whose step n stands in line n + 1."""
+    results = next(one for one in page.all("table") if one.has_class("results"))
+    heads = [one.text for one in next(results.all("thead")).all("th")]
+    first = next(next(results.all("tbody")).all("tr"))
+    cells = [*first.all("th"), *first.all("td")]
+    traces = {
+        head: json.loads(next(cell.all("data")).attributes["data-from"])
+        for head, cell in zip(heads, cells, strict=True)
+        if [*cell.all("data")]
+    }
+    run, file = "icpo-s0", "metrics.jsonl"
+    assert traces["accuracy before"] == ["value", run, file, "1", "eval/avg@4"]
+    assert traces["accuracy after"] == ["value", run, file, "13", "eval/avg@4"]
+    assert traces["reward"] == ["mean", run, file, "4-13", "on/reward"]
+    assert traces["cut off"] == ["mean", run, file, "4-13", "on/unfinished"]
+    assert traces["non-pass prompts"] == [
+        "ratio of",
+        ["sum", run, file, "4-13", "prompts/non_pass"],
+        ["sum", run, file, "4-13", "prompts"],
+    ]
+    assert traces["seconds"][1:] == [
+        ["sum", run, "timings.jsonl", "1-12", "generation"],
+        ["sum", run, "timings.jsonl", "1-12", "loss"],
+    ]

@@ -189,6 +189,7 @@ def test_run_that_goes_on(run, tmp_path):
     figures = [section(cases.read_page(one), "results").text for one in (before, after)]
     assert figures[0] == figures[1]
     assert row(cases.read_page(after), "Finished")[0] == "✓ fine"
+    assert row(cases.read_page(after), "Files")[0] == "✓ fine"
     config = (folder / "config.yaml").read_text(encoding="utf-8")
     (folder / "config.yaml").write_text(config.replace("steps: 12", "steps: 100"), "utf-8")
     finished = row(cases.read_page(report([folder])), "Finished")
@@ -298,6 +299,28 @@ def test_rollouts_side_by_side(tmp_path, algorithm):
             seen.add((told["step"], kind))
     everything = {(one["step"], cases.kind(one)) for one in map(json.loads, lines)}
     assert seen == {(step, kind) for step, kind in everything if step in (4, 12)}
+
+
+def test_which_problems_are_shown(run, tmp_path):
+    """In the order of the file, those that show something new; the middle step is left out."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    some = json.loads((folder / "samples.jsonl").open(encoding="utf-8").readline())
+    cases.write_lines(
+        folder / "samples.jsonl",
+        [
+            {**some, "step": step, "problem": problem, "outcome": outcome, "response": problem}
+            for step in (4, 8, 12)
+            for problem, outcomes in {"a": "=", "b": "=", "c": "#=", "d": "#"}.items()
+            for outcome in ("equal" if sign == "=" else "not_equal" for sign in outcomes)
+        ],
+    )
+    shown = section(cases.read_page(report([folder])), "rollouts")
+    problems = [next(one.all("header")).text.split()[1] for one in shown.all("article")]
+    assert problems == ["agold", "cgold"] * 2
+    kinds = [next(one.all("h5")).text for one in shown.all("section")]
+    assert kinds == ["plain prompt, right", "plain prompt, right", "plain prompt, wrong"] * 2
+    assert [one.text.split(" ")[1] for one in shown.all("h4")] == ["4", "12"]
 
 
 def test_verl(tmp_path):
