@@ -32,7 +32,7 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
 	test test-rust test-python test-verl test-standin test-peer fuzz kernels wheel sdist wheel-test \
-	bench bench-gpu bench-reward demo ablation clean
+	bench bench-gpu bench-reward demo ablation notebooks clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -132,9 +132,10 @@ wheel-test: wheel sdist  ## Check what a user would download
 
 ##### Programs
 
-bench: $(built)  ## Time the objective, and generation
+bench: $(built)  ## Time the objective, generation, and edit distances
 	$(python) benches/objective.py
 	$(python) benches/generation.py
+	$(python) benches/analysis.py
 
 bench-gpu: $(built)  ## Check and time the operators on a GPU; ARGS: see benches/gpu.py --help
 	$(python) benches/gpu.py $(ARGS)
@@ -158,6 +159,10 @@ demo: $(built)  ## Pretrain a tiny model, train it by GRPO and ICPO, and compare
 ablation: $(built)  ## The same for all methods, with more seeds: half an hour on 2 cores
 	$(python) examples/tiny/demo.py --out runs/ablation --seeds 0 1 2 3 4 5 --methods grpo \
 		grpo_extra_rollouts icpo icpo:reference icpo_always icpo_bonus $(ARGS)
+
+# Full size takes a while on 2 cores; QUICK=1: as in the tests.
+notebooks: $(built)  ## Run the notebooks of examples/ and keep their outputs
+	$(python) scripts/notebooks.py $(if $(QUICK),--quick) $(ARGS)
 
 clean:  ## Delete everything that the other targets made
 	rm -rf "$(VENV)" "$(peer_venv)" .venv-kernels python/icpo/kernels target dist .mypy_cache .pytest_cache .ruff_cache

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from icpo.demos.prompt import Template
-from icpo.errors import ConfigError
+from icpo.errors import ConfigError, DataError
 from icpo.types import Demo, Problem, Tokens
 
 __all__ = ["SolutionEncoder", "as_completion", "behind_an_answer", "solution_encoder"]
@@ -51,7 +51,12 @@ def solution_encoder(
         found = []
         for solution in problem.solutions:
             text = as_completion(template, problem.question, solution)
-            tokens: list[int] = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            try:
+                tokens: list[int] = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            except Exception as error:  # what tokenizers raise is nothing more special
+                raise DataError(
+                    f"problem {problem.id!r}: its stored solution has no tokens: {error}"
+                ) from error
             # Nothing comes behind an end, as nothing comes behind it where the policy samples.
             own = next((place for place, token in enumerate(tokens) if token in ends), None)
             whole = [*tokens, end] if own is None else tokens[: own + 1]

@@ -8,6 +8,7 @@ import pytest
 
 from icpo.demos import TEMPLATES, Template
 from icpo.demos.solution import as_completion, solution_encoder
+from icpo.errors import DataError
 from icpo.types import Demo, Problem
 
 QUESTION, SOLUTION = "What is 2 + 3?", "It is {question} \\boxed{5}"
@@ -56,3 +57,12 @@ def test_a_completion_has_one_end():
 
 def test_without_solutions_there_are_none():
     assert encoder(TEMPLATES["qa"])(Problem("p", "2", "2")) == ()
+
+
+def test_a_text_that_has_no_tokens_is_named_by_its_problem():
+    def refuses(text, add_special_tokens):
+        raise RuntimeError("no [UNK]")
+
+    encode = solution_encoder(refuses, TEMPLATES["qa"], (2,), 2)
+    with pytest.raises(DataError, match=r"problem 'p': its stored solution has no tokens: no \["):
+        encode(Problem("p", "1 + 1?", "2", solutions=(" two",)))
