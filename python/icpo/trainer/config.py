@@ -510,11 +510,12 @@ class TrainConfig(Section):
             if not any(key == free or key.startswith(f"{free}.") for free in _FREE)
         }
         bonus = self.algorithm.bonus
-        parts = (self.algorithm.lessons, self.algorithm.prefix)
+        lessons = self.algorithm.lessons
         if (
             self.optim.schedule == "constant"
             and (bonus is None or bonus.schedule == "exp")
-            and not any(parts)
+            and (lessons is None or lessons.when != "first")
+            and self.algorithm.prefix is None
         ):
             del settings["steps"]
         if self.model.lora is not None or self.algorithm.loss.kl != "none":

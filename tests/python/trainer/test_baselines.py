@@ -481,3 +481,7 @@ def test_steps_may_not_change_where_something_depends_on_them(folder, out):
                 toy.config(folder, out=place, algorithm={"name": name, "n": 4}, steps=3, **QUIET),
                 resume=True,
             )
+    place = out + "relift"
+    settings = {"algorithm": {"name": "relift", "n": 4}, "out": place, **QUIET}
+    train(toy.config(folder, steps=2, **settings))
+    assert train(toy.config(folder, steps=3, **settings), resume=True).checkpoint.name[-1] == "3"
