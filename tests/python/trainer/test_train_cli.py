@@ -213,7 +213,7 @@ MISTAKES = {
     "missing column of demonstrations": (
         lambda: rewrite("demos.jsonl", lambda rows: rename(rows, "solution", "answer")),
         [],
-        "{here}/demos.jsonl: line 1: demos.solution: no column 'solution'; ",
+        "{here}/demos.jsonl: line 1: demos.solution: expected a worked solution, but the row has none",
     ),
     "no problems": (
         lambda: Path("train.jsonl").write_text("\n"),
@@ -240,7 +240,8 @@ MISTAKES = {
     "subject without demonstrations": (
         lambda: rewrite("train.jsonl", lambda rows: with_row(rows, 6, subject="green")),
         [],
-        "demos: expected 1 demonstrations for problem '7' (subject 'green'), got 0 from strategy ",
+        "{here}/train.jsonl: demos: expected 1 demonstrations for problem '7' (subject 'green'), "
+        "got 0 from strategy ",
     ),
     "demonstration too long": (
         lambda: rewrite("demos.jsonl", lambda rows: with_row(rows, 2, solution="so " * 60)),
