@@ -213,7 +213,8 @@ MISTAKES = {
     "missing column of demonstrations": (
         lambda: rewrite("demos.jsonl", lambda rows: rename(rows, "solution", "answer")),
         [],
-        "{here}/demos.jsonl: line 1: demos.solution: expected a worked solution, but the row has none",
+        "{here}/demos.jsonl: line 1: demos.solution: expected a worked solution, but the row has "
+        "none",
     ),
     "no problems": (
         lambda: Path("train.jsonl").write_text("\n"),
