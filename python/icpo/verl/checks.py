@@ -124,6 +124,15 @@ _REQUIRED: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
     ),
 )
 
+#: What does not go together with solutions that are just imitated, and why.
+_NOT_WITH_IMITATION: tuple[tuple[str, str], ...] = (
+    ("algorithm.filter_groups.enable", "rewards do not tell which of them are worth a step"),
+    (
+        "trainer.v1.sampler.sync_refill_failed_groups",
+        "which prompts have a step that imitates is known at its beginning",
+    ),
+)
+
 
 def check_config(config: Any) -> IcpoSettings:
     """The settings of ICPO in verl's whole configuration.
@@ -161,6 +170,12 @@ def _contradictions(config: Any, settings: IcpoSettings) -> Iterator[str]:
             yield (
                 f"data.train_files: expected icpo.demonstrations.source = {', '.join(pool)}, "
                 f"because icpo.problems=demos, got {', '.join(files)}; leave it out"
+            )
+    for key, why in _NOT_WITH_IMITATION:
+        if settings.imitates and OmegaConf.select(config, key, default=False):
+            yield (
+                f"{key}: expected false, because of icpo.group={settings.group} and "
+                f"icpo.lessons.when={settings.lessons.when or 'null'} ({why}), got true"
             )
     reward_model = config.reward.reward_model
     if reward_model.enable and not reward_model.enable_resource_pool:

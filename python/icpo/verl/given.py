@@ -42,6 +42,8 @@ class _Given:
         output: TokenOutput = await self._engine.generate(
             prompt_ids=[*prompt_ids, *self._given], **kwargs
         )
+        if not output.token_ids:
+            return output  # what was given is no response
         output.token_ids = [*self._given, *output.token_ids]
         output.log_probs = [*nothing, *(output.log_probs or [])]
         return output

@@ -29,6 +29,8 @@ class Response:
 
     #: As the agent loop returned it; the last one carries the reward.
     outputs: list[Any]
+    #: Whether it is an expert rollout.
+    expert: bool = False
     #: Ids of the demonstrations that were shown.
     demos: tuple[str, ...] = ()
     #: Tokens of the response that were given, the first ones.
@@ -111,7 +113,7 @@ class GroupRows:
 
 def is_right(response: Response, rules: GroupRules) -> bool:
     """Whether a response is right, verified, and came to an end by itself."""
-    rollout = _rollout(response, rules, False)
+    rollout = _rollout(response, rules)
     return rollout.finished and accept(rollout, rules.plan.delta)
 
 
@@ -138,8 +140,8 @@ def form_group(
     group = RolloutGroup(
         problem,
         _NONE,
-        tuple(_rollout(response, rules, False) for response in policy),
-        tuple(_rollout(response, rules, True) for response in expert),
+        tuple(_rollout(response, rules) for response in policy),
+        tuple(_rollout(response, rules) for response in expert),
     )
     mixed = mix(group, plan, rng)
     batch = assemble(
@@ -174,7 +176,7 @@ def _of_so_many(plan: Plan, policy: int) -> Plan:
     return replace(plan, n=n, n_off=min(plan.n_off, n))
 
 
-def _rollout(response: Response, rules: GroupRules, expert: bool) -> Rollout:
+def _rollout(response: Response, rules: GroupRules) -> Rollout:
     length = len(response.final.response_ids)
     return Rollout(
         prompt=_NONE,
@@ -185,7 +187,7 @@ def _rollout(response: Response, rules: GroupRules, expert: bool) -> Rollout:
         finished=length < rules.response_length,
         reward=response.reward,
         outcome=outcome_of(response.details, response.reward),
-        expert=expert,
+        expert=response.expert,
         demos=response.demos,
         given=response.given,
     )

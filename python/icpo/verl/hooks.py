@@ -79,6 +79,11 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "PPOTrainer._dump_generations",
         ("self", "inputs", "outputs", "gts", "scores", "reward_extra_infos_dict", "dump_path"),
     ),
+    (
+        "verl.trainer.ppo.v1.trainer_base",
+        "PPOTrainer._get_required_batch_multiple",
+        ("self", "dp_size"),
+    ),
     ("verl.trainer.ppo.v1.trainer_base", "PPOTrainer._save_checkpoint", ("self",)),
     ("verl.trainer.ppo.v1.trainer_base", "PPOTrainer._load_checkpoint", ("self",)),
     (
@@ -122,6 +127,39 @@ HOOKS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "verl.experimental.agent_loop.single_turn_agent_loop",
         "SingleTurnAgentLoop.run",
         ("self", "sampling_params", "priority", "kwargs"),
+    ),
+    (
+        "verl.workers.rollout.llm_server",
+        "LLMServerClient.generate",
+        (
+            "self",
+            "request_id",
+            "prompt_ids",
+            "sampling_params",
+            "image_data",
+            "video_data",
+            "audio_data",
+            "mm_processor_kwargs",
+            "kwargs",
+        ),
+    ),
+    (
+        "verl.workers.rollout.replica",
+        "TokenOutput",
+        (
+            "token_ids",
+            "log_probs",
+            "routed_experts",
+            "stop_reason",
+            "num_preempted",
+            "extra_fields",
+        ),
+    ),
+    ("verl.utils.tensordict_utils", "concat_tensordict", ("data",)),
+    (
+        "verl.utils.tensordict_utils",
+        "assign_non_tensor_data",
+        ("tensor_dict", "key", "val"),
     ),
     (
         "verl.utils.tokenizer.continuous_token_wiring",

@@ -95,7 +95,8 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
         self.dump = bool(self.config.trainer.get("rollout_data_dir"))
         self.pool: DemoPool | None = None
         self.demos: dict[str, Demo] = {}
-        self.encode = given.encoder(self.tokenizer)
+        if self.settings.reads_solutions:
+            self.encode = given.encoder(self.tokenizer)
         if self.settings.shows_demos:
             self.pool = load_demonstrations(self.settings.demonstrations).pool
             self.demos = {demo.id: demo for demo in self.pool}
@@ -166,18 +167,18 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
                 **{_HOLD: True, **row},
             )
 
+        if SOURCES[plan.source].solutions:
+            requests = self._given(prompt, plan, rng, counts)
+        else:
+            requests = [
+                functools.partial(self._shown, prompt, demos, counts)
+                for demos in self._drawn(drawn)
+            ]
         policy_tasks = [
             asyncio.ensure_future(ask(session, prompt)) for session in range(plan.policy_rollouts)
         ]
 
         def ask_experts() -> list[asyncio.Task[Response | None]]:
-            if SOURCES[plan.source].solutions:
-                requests = self._given(prompt, plan, rng, counts)
-            else:
-                requests = [
-                    functools.partial(self._shown, prompt, demos, counts)
-                    for demos in self._drawn(drawn)
-                ]
             return [
                 asyncio.ensure_future(
                     self._ask_expert(ask, plan.policy_rollouts + turn, prompt, request, counts)
@@ -203,12 +204,15 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
                 errors[0],
             )
         counts["policy_requests"], counts["policy_failed"] = len(settled), len(errors)
-        # Of those without demonstrations the prompt is x, token by token as the engine got it.
-        plain = [*policy, *(response for response in expert if not response.demos)]
-        if plain:
-            x = list(plain[0].final.prompt_ids)
-            await self._store(prompt, x, policy, expert, plan, rng, counts)
-        return len(errors) + (not plain)
+        if plan.policy_rollouts and not policy:
+            return len(errors)
+        if not policy and not expert:
+            logger.error("icpo: no solution of %s can be imitated: %s", prompt["uid"], dict(counts))
+            return 1
+        # Token by token as the engine got it; behind a stored solution it is x, too.
+        x = list([*policy, *expert][0].final.prompt_ids)
+        await self._store(prompt, x, policy, expert, plan, rng, counts)
+        return len(errors)
 
     async def _ask_expert(
         self,
@@ -237,7 +241,7 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
             counts["failed"] += 1
             logger.warning("icpo: an expert request of %s failed: %r", prompt["uid"], error)
         else:
-            return Response(outputs, made.demos, made.given)
+            return Response(outputs, True, made.demos, made.given)
         return None
 
     async def _shown(
@@ -379,7 +383,6 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
         self, response: Response, *, trained: bool, accepted: bool, bonus: float
     ) -> dict[str, Any]:
         """What a dump says of a response. Texts are left to the trainer, which has the time."""
-        expert = bool(response.demos or response.given)
         described: dict[str, Any] = {
             # First: whatever it is called, it hides nothing of what follows.
             **{
@@ -387,7 +390,7 @@ class _GroupWorker(_Worker):  # type: ignore[misc, valid-type]  # verl is not ty
                 for key, value in response.details.items()
                 if isinstance(value, (str, int, float, bool))
             },
-            "expert": expert,
+            "expert": response.expert,
             "accepted": accepted,
             "trained": trained,
             "demos": list(response.demos),

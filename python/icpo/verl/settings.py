@@ -231,10 +231,7 @@ class IcpoSettings(Section, key="icpo"):
                 "icpo.demonstrations.source: expected a file with worked examples, or a list of "
                 f"files, because {why}, got null"
             )
-        imitates = self.lessons.when is not None or (
-            self.n_off > 0 and not GROUPS[self.group].counts
-        )
-        if imitates and not self.sft_coef:
+        if self.imitates and not self.sft_coef:
             raise ConfigError(
                 "icpo.sft_coef: expected a number above 0, because solutions are to be imitated "
                 f"(icpo.group={self.group}, icpo.lessons.when={self.lessons.when or 'null'}), got 0"
@@ -310,14 +307,14 @@ class IcpoSettings(Section, key="icpo"):
         return self.lessons.when is not None or (self.n_off > 0 and SOURCES[self.source].solutions)
 
     @property
+    def imitates(self) -> bool:
+        """Whether there are expert rollouts that have no advantage, and are just imitated."""
+        return self.lessons.when is not None or (self.n_off > 0 and not GROUPS[self.group].counts)
+
+    @property
     def own_advantages(self) -> bool:
         """Whether advantages differ from those that verl's GRPO computes."""
-        return (
-            self.bonus.alpha != 0
-            or self.loss().advantage_baseline != "mixed"
-            or not GROUPS[self.group].counts
-            or self.lessons.when is not None
-        )
+        return self.bonus.alpha != 0 or self.loss().advantage_baseline != "mixed" or self.imitates
 
 
 def clips_of(actor: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class StartCheck(Callback):  # type: ignore[misc]  # hydra is not typed here
 
             plugin.check_registered()
             settings = check_config(config)
-            if settings.n_off > 0:
+            if settings.shows_demos:
                 demo_sampler(settings.demonstrations, load_demonstrations(settings.demonstrations))
         except (IcpoError, ImportError) as error:
             sys.exit(f"icpo: {error}")

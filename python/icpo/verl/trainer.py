@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from icpo.errors import ConfigError, DataError
-from icpo.mixing import SOURCES, Timetable
+from icpo.mixing import GROUPS, LESSON_PLAN, SOURCES, Plan, Timetable
 from icpo.types import Demo, Problem
 from icpo.verl.checks import TRAINER, check_config, differing_from_preset
 from icpo.verl.demos import demo_sampler, load_demonstrations
 from icpo.verl.draw import Draws, load_state, save_state
 from icpo.verl.dump import DumpRow, dump_columns, dump_rows
 from icpo.verl.expert import problem_of
+from icpo.verl.given import stored_solutions
 from icpo.verl.hooks import check_hooks, plain_class
 from icpo.verl.lessons import joined, load_waiting, rows_of, save_waiting, unsolved_in
 from icpo.verl.loss import IcpoLoss, take_loss_figures
 from icpo.verl.metrics import none_came_back, rollout_figures
-from icpo.verl.padding import spread
+from icpo.verl.padding import micro_batch, rows_counted, spread
 from icpo.verl.rollout import ADVANTAGE_FIELD, DRAWN_FIELD, GIVEN_FIELD, RECORD_FIELD
 from icpo.verl.settings import clips_of
 
@@ -56,6 +58,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             std = self.settings.loss().advantage_std
             config.algorithm.norm_adv_by_std_in_grpo = std == "unbiased"
         super().__init__(config)
+        self.plan = self.settings.plan(config.actor_rollout_ref.rollout.n)
         sampler, demonstrations = None, "no demonstrations"
         if self.settings.shows_demos:
             loaded = load_demonstrations(self.settings.demonstrations)
@@ -75,10 +78,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         self._announce(version, demonstrations)
 
     def _announce(self, version: str, demonstrations: str) -> None:
-        rollout, actor = self.config.actor_rollout_ref.rollout, self.config.actor_rollout_ref.actor
-        loss = self.settings.loss(**clips_of(actor))
-        plan = self.settings.plan(rollout.n)
-        bonus = self.settings.bonus
+        loss = self.settings.loss(**clips_of(self.config.actor_rollout_ref.actor))
+        plan, bonus = self.plan, self.settings.bonus
         print(
             f"icpo: on, in verl {version}: {plan.policy_rollouts} on-policy rollouts and "
             f"{plan.n_off} expert ones a prompt (group {plan.group}, target {plan.target}, "
@@ -102,12 +103,15 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         )
         # A data set of another class than verl's is looked at row by row, as training goes on.
         table: Any = getattr(self.train_dataset, "dataframe", None)
-        if self.draws.sampler is not None and hasattr(table, "column_names"):
-            extras = table["extra_info"] if "extra_info" in table.column_names else None
-            messages = table[self.config.data.prompt_key]
+        if not hasattr(table, "column_names"):
+            return
+        messages = table[self.config.data.prompt_key]
+        told = "extra_info" in table.column_names
+        extras = table["extra_info"] if told else [None] * len(messages)
+        self._check_solutions(extras, "data.train_files")
+        if self.draws.sampler is not None:
             self.draws.sampler.check(
-                self._problem(said, extra)
-                for said, extra in zip(messages, extras or itertools.repeat(None), strict=False)
+                self._problem(said, extra) for said, extra in zip(messages, extras, strict=True)
             )
 
     def _init_resource_pool_mgr(self) -> None:
@@ -121,10 +125,25 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
     def on_init_end(self) -> None:
         """Gives the workers the loss. A registered one alone would not see which rows are which."""
         actor = self.config.actor_rollout_ref.actor
+        self._check_means()
         self.actor_rollout_wg.set_loss_fn(
             IcpoLoss(omega_conf_to_dataclass(actor), self.settings.loss(**clips_of(actor)))
         )
         super().on_init_end()
+
+    def _check_means(self) -> None:
+        """Refuses means over rows of which verl counts more than there are."""
+        plans = [self.plan] if self.settings.lessons.when is None else [self.plan, LESSON_PLAN]
+        mode = self.config.actor_rollout_ref.actor.loss_agg_mode
+        for plan in plans:
+            rows, counted = plan.policy_rollouts + plan.n_off, self._counted(plan)
+            if not GROUPS[plan.group].counts and counted != rows and mode.startswith("seq-mean"):
+                raise ConfigError(
+                    f"actor_rollout_ref.actor.loss_agg_mode: expected 'token-mean', because verl "
+                    f"would divide by {counted} rows a prompt where group {plan.group!r} has "
+                    f"{rows}, got {mode!r}; or dynamic micro-batches, whose number of rows need "
+                    "not divide a mini-batch"
+                )
 
     def _save_checkpoint(self) -> None:
         # First: verl's last act is to name the folder as the one to resume from.
@@ -178,10 +197,12 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         self._lesson = batch is not None
         if batch is None:
             batch = super()._next_train_batch(num_prompts)
-        self._asked = dict(zip(_items(batch, "uid"), rows_of(batch), strict=True))
+        if self.settings.lessons.when == "hardest":
+            self._asked = dict(zip(_items(batch, "uid"), rows_of(batch), strict=True))
         self._check_agents(batch)
         messages = _items(batch, "raw_prompt")
         extras = _items(batch, "extra_info") if "extra_info" in batch else [None] * len(messages)
+        self._check_solutions(extras, f"step {self.global_steps}")
         problems = [
             self._problem(said, extra) if self.settings.shows_demos else _UNASKED
             for said, extra in zip(messages, extras, strict=True)
@@ -201,7 +222,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     def _check_agents(self, batch: Any) -> None:
         agents = set(_items(batch, "agent_name")) if "agent_name" in batch else set()
-        if self.settings.n_off and agents - {"single_turn_agent"}:
+        if (self.settings.n_off or self._lesson) and agents - {"single_turn_agent"}:
             raise DataError(
                 "agent_name: expected 'single_turn_agent' in every row with icpo=on, because "
                 f"expert prompts are of one turn, got {', '.join(sorted(agents))}"
@@ -209,6 +230,15 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         for name in ("__rollout_n__", "__do_sample__"):
             if name in batch:
                 raise ConfigError(f"{name}: expected none with icpo=on, got it in the data")
+
+    def _check_solutions(self, extras: Iterable[Any], where: str) -> None:
+        if not self.settings.reads_solutions:
+            return
+        for place, extra in enumerate(extras):
+            try:
+                stored_solutions(extra, self.settings.solution)
+            except DataError as error:
+                raise DataError(f"{where}: row {place}: {error}") from error
 
     def _problem(self, messages: Any, extra: Any) -> Problem:
         return problem_of(messages, extra, self.settings)
@@ -229,25 +259,63 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             return *self._places[uid], int(session), int(index)
 
         batch.reorder(sorted(range(len(batch)), key=place))
-        if self.settings.demonstrations.rule is not None:
-            # Before anything of this step is saved. `_records` keeps the order of the prompts.
-            found = [record["solved"] for record in self._records(batch).values()]
-            self.draws.join(Demo(**row) for row in found if row is not None)
+        self._take_note(batch)
         for uid in self._trained:
             self._places.pop(uid, None)
         self._trained = {key.rsplit("_", 2)[0] for key in batch.keys}
-        batch = super()._balance_batch(batch, *args, **kwargs)
+        with self._rows_as_they_are():
+            batch = super()._balance_batch(batch, *args, **kwargs)
         padding = [tag.get("is_padding", False) for tag in batch.tags]
         updates = len(batch) // self._rows_of_update
         if any(padding) and updates > 1:
-            ranks = max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
-            batch.reorder(spread(padding, ranks, updates))
+            batch.reorder(spread(padding, self._ranks, updates))
         return batch
+
+    def _take_note(self, batch: Any) -> None:
+        """What later steps have to know of this one, before anything of it is saved."""
+        if self.settings.demonstrations.rule is not None:
+            # `_records` keeps the order of the prompts.
+            found = [record["solved"] for record in self._records(batch).values()]
+            self.draws.join(Demo(**row) for row in found if row is not None)
+        if self.settings.lessons.when == "hardest" and not self._lesson:
+            records = self._records(batch)
+            for id, row in unsolved_in(records, self._asked, self.settings.delta):
+                self.timetable.met(id, row)
 
     @property
     def _rows_of_update(self) -> int:
-        actor_rollout = self.config.actor_rollout_ref
-        return int(actor_rollout.actor.ppo_mini_batch_size * actor_rollout.rollout.n)
+        return int(self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self._rows_of_prompt)
+
+    @property
+    def _rows_of_prompt(self) -> int:
+        """The rows by which a prompt of this step is counted."""
+        plan = LESSON_PLAN if self._lesson else self.plan
+        return self._counted(plan)
+
+    def _counted(self, plan: Plan) -> int:
+        if GROUPS[plan.group].counts:
+            return int(self.config.actor_rollout_ref.rollout.n)
+        prompts = self.config.actor_rollout_ref.actor.ppo_mini_batch_size
+        rows = plan.policy_rollouts + plan.n_off
+        return rows_counted(rows, prompts, self._ranks * micro_batch(self.config))
+
+    @property
+    def _ranks(self) -> int:
+        """Data-parallel ones, asked for as verl does."""
+        group = self.actor_rollout_wg
+        if "actor" not in group._dispatch_info:
+            group._dispatch_info["actor"] = group._query_dispatch_info("actor")
+        return int(max(group._dispatch_info["actor"])) + 1
+
+    @contextlib.contextmanager
+    def _rows_as_they_are(self) -> Iterator[None]:
+        """Makes verl count the rows of a prompt as `_rows_of_prompt` does; see `rows_counted`."""
+        rollout = self.config.actor_rollout_ref.rollout
+        n, rollout.n = rollout.n, self._rows_of_prompt
+        try:
+            yield
+        finally:
+            rollout.n = n
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """As in verl, without figures that expert rows falsify; `_update_actor` has others."""
@@ -255,16 +323,17 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
         for name in [name for name in metrics if name.startswith("training/rollout_")]:
             if "probs" in name:
                 del metrics[name]
-        if self.settings.n_off and SOURCES[self.settings.source].continued:
-            self._train_on_uncertain_tokens(batch)
+        if self.settings.n_off and SOURCES[self.settings.source].solutions:
+            self._complete_given(batch)
         return batch
 
-    def _train_on_uncertain_tokens(self, batch: Any) -> None:
-        """Of the tokens that were given, leaves only those to the loss that were least certain.
+    def _complete_given(self, batch: Any) -> None:
+        """Fills in what is not known of tokens that were given until the policy has seen them.
 
-        And no sampler has probabilities of them: the ratio is over log πold(τ|x).
+        No sampler has probabilities of them, so ratios are over log πold(τ|x). And of a beginning
+        only the tokens are left to the loss of which the policy was least certain.
         """
-        prefix = self.settings.beginnings()
+        continued, prefix = SOURCES[self.settings.source].continued, self.settings.beginnings()
         found = _fetch(batch, [GIVEN_FIELD, "entropy", "old_log_probs", "response_mask"])
         keys, masks, logps = [], [], []
         for key, tag, given, entropy, logp, mask in zip(
@@ -276,11 +345,14 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             found["response_mask"].unbind(),
             strict=True,
         ):
-            if not tag.get("is_padding", False) and given > 0:
-                kept = torch.from_numpy(prefix.trained(int(given), entropy.float().numpy()))
-                keys.append(key)
-                masks.append(mask * kept.to(mask.dtype))
-                logps.append(logp)
+            if tag.get("is_padding", False) or given == 0:
+                continue
+            if continued:
+                trained = torch.from_numpy(prefix.trained(int(given), entropy.float().numpy()))
+                mask = mask * trained.to(mask.dtype)
+            keys.append(key)
+            masks.append(mask)
+            logps.append(logp)
         if keys:
             jagged = torch.nested.as_nested_tensor(masks, layout=torch.jagged)
             fields = {
@@ -315,7 +387,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
 
     def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
         """The update, and the figures of both sides of the loss."""
-        batch = super()._update_actor(batch, metrics)
+        with self._rows_as_they_are():
+            batch = super()._update_actor(batch, metrics)
         epochs = self.config.actor_rollout_ref.actor.ppo_epochs
         metrics.update(take_loss_figures(metrics, len(batch) // self._rows_of_update * epochs))
         return batch
@@ -331,11 +404,8 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             print(f"icpo: warning: step {global_steps} was one of GRPO: {reason}", flush=True)
         sampler = self.draws.sampler
         metrics["icpo/demonstrations/solved"] = float(len(sampler.solved) if sampler else 0)
-        # A prompt to which nobody has answered leaves no record, and is in no other count.
         metrics["icpo/lesson"] = float(self._lesson)
-        if self.settings.lessons.when is not None and not self._lesson:
-            for id, row in unsolved_in(records, self._asked, self.settings.delta):
-                self.timetable.met(id, row)
+        # A prompt to which nobody has answered leaves no record, and is in no other count.
         metrics["icpo/prompts/lost"] = float(self.config.data.train_batch_size - len(records))
 
     def _records(self, batch: Any) -> dict[str, dict[str, Any]]:

@@ -55,6 +55,10 @@ CONTRADICTIONS = {
         ["icpo.problems=demos", "data.train_files=train.parquet"],
         "data.train_files: expected icpo.demonstrations.source = demos.jsonl",
     ),
+    "groups that are imitated, chosen by their rewards": (
+        ["icpo.group=beside", "icpo.sft_coef=1.0", "algorithm.filter_groups.enable=true"],
+        "algorithm.filter_groups.enable: expected false",
+    ),
     "reward model comes too late": (
         ["reward.reward_model.enable=true"],
         "reward.reward_model.enable_resource_pool: expected true",
@@ -125,6 +129,14 @@ def test_contradiction(case):
     with pytest.raises(ConfigError) as raised:
         check_config(compose(*overrides))
     assert str(raised.value).startswith(begin)
+
+
+@pytest.mark.parametrize("key", [key for key, _ in checks._NOT_WITH_IMITATION])
+def test_prompts_of_a_lesson_are_known_before_it(key):
+    lessons = ["icpo.n_off=0", "icpo.sft_coef=1.0", "icpo.lessons.when=hardest"]
+    with pytest.raises(ConfigError, match=rf"^{key}: expected false, .*lessons\.when=hardest"):
+        check_config(compose(*lessons, f"{key}=true"))
+    check_config(compose(f"{key}=true"))
 
 
 def test_top_k_leaves_a_part_of_the_vocabulary_too():

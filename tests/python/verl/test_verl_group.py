@@ -40,7 +40,7 @@ class Output:
 def response(rng, reward, demos=(), **details):
     length = int(rng.integers(1, CUT_OFF + 1))
     fields = {"reward_extra_info": details} if details else {}
-    return Response([Output(reward, list(range(length)), fields)], demos)
+    return Response([Output(reward, list(range(length)), fields)], bool(demos), demos)
 
 
 def rules(plan, *, bonus=None, **loss):

@@ -11,14 +11,14 @@ import pytest
 import verl_fakes as fakes
 from transfer_queue import KVBatchMeta
 
-from icpo.verl import checks, expert, hooks, loss, plugin, rollout, trainer
+from icpo.verl import checks, expert, given, hooks, lessons, loss, plugin, rollout, trainer
 from icpo.verl.hooks import HOOKS, HookError, check_hooks, plain_class
 
 pytestmark = pytest.mark.verl
 
 assert fakes  # skips this module where verl is not installed
 
-MODULES = [trainer, rollout, loss, expert]
+MODULES = [trainer, rollout, loss, expert, given, lessons]
 
 
 def found(module, path):
