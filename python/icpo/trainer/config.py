@@ -93,8 +93,9 @@ class ModelConfig(Section, key="model"):
 class DataConfig(Section, key="data"):
     """The problems.
 
-    Files are .jsonl, .csv, .tsv (these also .gz) or .parquet. A dot in the name of a column looks
-    into an object or, with a number, into a list: ``prompt.0.content``.
+    Files are .jsonl, .csv, .tsv (these also .gz) or .parquet. Columns that are null are where the
+    schema of the file has them, see `icpo.data.schemas`. A dot in the name of a column looks into
+    an object or, with a number, into a list: ``prompt.0.content``.
     """
 
     #: File of the problems to train on.
@@ -102,21 +103,20 @@ class DataConfig(Section, key="data"):
     #: File of the problems to evaluate on; null: there is no evaluation.
     test: Path | None = None
     #: Column of the questions.
-    question: str = "question"
+    question: str | None = None
     #: Column of the gold answers; it may hold lists, of which any answer will do.
-    answer: str = "answer"
-    #: Column of the subjects; null: ``subject``, if the file has it.
+    answer: str | None = None
+    #: Column of the subjects.
     subject: str | None = None
-    #: Column of the ids; null: ``id``, if the file has it, else rows are numbered from 1.
+    #: Column of the ids; without any, rows are numbered from 1.
     id: str | None = None
     #: Column of solutions by somebody else, a text or a list of texts; read from the training file
     #: by algorithms that imitate or continue them, and for `length` if there is none.
     solution: str | None = None
-    #: Column of the difficulties, for demonstrations of the same: ``easy``, ``medium`` or ``hard``;
-    #: null: ``difficulty``, if the file has it.
+    #: Column of the difficulties, for demonstrations of the same: ``easy``, ``medium`` or ``hard``.
     difficulty: str | None = None
-    #: Column of the lengths of responses, for demonstrations of the same half; null:
-    #: ``response_length``, if the file has it, else characters of the stored solutions count.
+    #: Column of the lengths of responses, for demonstrations of the same half; where there are
+    #: none, characters of the stored solutions count.
     length: str | None = None
     #: If a solution has more tokens than ``generation.max_new_tokens``: ``error`` stops, ``drop``
     #: leaves its problem out.
@@ -436,16 +436,6 @@ class TrainConfig(Section):
             raise ConfigError(
                 f"demos: expected {expected(DemosConfig)}, because algorithm {chosen.name!r} "
                 f"{use}, but it is not set"
-            )
-        if self.data.solution is None and chosen.needs_solutions:
-            raise ConfigError(
-                f"data.solution: expected a column, because algorithm {chosen.name!r} needs stored "
-                "solutions, but it is not set"
-            )
-        if chosen.divides_by_unsampled and self.old_logp != "recompute":
-            raise ConfigError(
-                f"old_logp: expected 'recompute', because algorithm {chosen.name!r} has ratios of "
-                f"tokens that no sampler has probabilities of, got {self.old_logp!r}"
             )
         if self.eval.every is not None and self.data.test is None:
             raise ConfigError(

@@ -16,12 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from icpo.data.schemas import DIFFICULTY, LENGTH
+from icpo.data.schemas import (
+    LOOKED_AT,
+    PARTS,
+    SCHEMAS,
+    Schema,
+    recognise_rows,
+    with_columns,
+)
 from icpo.demos import DemoColumns, DemoPool, load_pool
 from icpo.errors import CheckpointError, DataError
 from icpo.reward import Checker
 from icpo.reward.golds import unverifiable
-from icpo.tables import Row, UnreadableRow, placed_rows
+from icpo.tables import Row, UnreadableRow, columns_of, placed_rows
 from icpo.trainer.config import DataConfig, DemosConfig
 from icpo.types import Problem
 
@@ -52,23 +59,12 @@ def load_problems(
         DataError: naming file and line, if a column is missing, a row can not be read, a question
             is empty, an id comes twice, or an answer can not be verified.
     """
+    schema = _schema(path, columns)
     table: list[tuple[Row, Problem]] = []
     first: dict[str, Row] = {}
     for row in placed_rows(path, limit):
         try:
-            problem = Problem(
-                id=row.id("data.id", columns.id) or str(row.index + 1),
-                question=row.text("data.question", columns.question),
-                answer=row.answer("data.answer", columns.answer),
-                subject=row.subject("data.subject", columns.subject),
-                solutions=_solutions(row, columns.solution)
-                if solutions or ("solutions" in sorts and columns.solution is not None)
-                else (),
-                difficulty=_optional(row, "data.difficulty", columns.difficulty, DIFFICULTY)
-                if "difficulty" in sorts
-                else None,
-                length=_length(row, columns.length) if "length" in sorts else None,
-            )
+            problem = _problem(row, schema, solutions, sorts)
         except UnreadableRow as fault:
             raise row.error(fault) from None
         if problem.id in first:
@@ -115,29 +111,46 @@ def pool_problems(pool: DemoPool, path: Path, checker: Checker) -> list[Problem]
     return problems
 
 
-def _solutions(row: Row, column: str | None) -> tuple[str, ...]:
-    found = row.answer("data.solution", column or "solution")
-    return (found,) if isinstance(found, str) else found
+def _schema(path: Path, columns: DataConfig) -> Schema:
+    """How the rows of a file are read: as its first ones look, with the columns that are named.
 
-
-def _optional(row: Row, key: str, column: str | None, usual: str) -> str | None:
-    """What stands in a column; without its name in the usual one, if the row has it."""
-    if column is None and usual not in row.values:
-        return None
-    value = row.value(key, column or usual)
-    return None if value is None or value == "" else row.text(key, column or usual)
-
-
-def _length(row: Row, column: str | None) -> int | None:
-    found = _optional(row, "data.length", column, LENGTH)
-    if found is None:
-        return None
-    if not found.isdecimal():
-        raise UnreadableRow(
-            f"data.length: expected a whole number from 0 in column {column or LENGTH!r}, "
-            f"got {found!r:.80}"
+    Raises:
+        DataError: if its rows are of no known schema, and no column of questions is named.
+    """
+    names = {part: getattr(columns, part) for part in PARTS}
+    named = {part: column for part, column in names.items() if column is not None}
+    readable = [
+        row for row in placed_rows(path, LOOKED_AT) if not isinstance(row.content, UnreadableRow)
+    ]
+    found = recognise_rows(readable)
+    # Files without a row that can be read are refused where their rows are read.
+    if found is None and readable and "question" not in named:
+        raise DataError(
+            f"{path}: expected rows of a known schema ({', '.join(SCHEMAS)}), got columns "
+            f"{', '.join(columns_of(readable[0].values))}. Name them: data.question=COLUMN "
+            "data.answer=COLUMN"
         )
-    return int(found)
+    return with_columns(found, named)
+
+
+def _problem(row: Row, schema: Schema, solutions: bool, sorts: Collection[str]) -> Problem:
+    try:
+        stored = schema.solutions(row) if solutions or "solutions" in sorts else ()
+        if solutions and not stored:
+            raise UnreadableRow("solution: expected a stored solution, but the row has none")
+        return Problem(
+            id=schema.id(row) or str(row.index + 1),
+            question=schema.question(row),
+            answer=schema.answer(row),
+            subject=schema.subject(row),
+            solutions=stored,
+            difficulty=schema.difficulty(row) if "difficulty" in sorts else None,
+            length=schema.length(row) if "length" in sorts else None,
+        )
+    except UnreadableRow as fault:
+        # What is wrong with a column begins with the part of the schema that it is for.
+        part = str(fault).partition(":")[0]
+        raise UnreadableRow(f"{DataConfig.key}.{fault}" if part in PARTS else str(fault)) from None
 
 
 def load_demos(columns: DemosConfig) -> DemoPool:

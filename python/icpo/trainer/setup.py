@@ -236,8 +236,6 @@ def _of_length(
     """The problems whose stored solutions are no longer than a rollout may be."""
     if not config.algorithm.needs_solutions:
         return problems
-    if not config.algorithm.needs_solutions:
-        return problems
     limit = config.generation.max_new_tokens
     too_long = {}
     for problem in problems:

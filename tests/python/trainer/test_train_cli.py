@@ -203,12 +203,14 @@ MISTAKES = {
     "missing column": (
         lambda: rewrite("train.jsonl", lambda rows: rename(rows, "answer", "target")),
         [],
-        "{here}/train.jsonl: line 1: data.answer: no column 'answer'; the row has question, target",
+        "{here}/train.jsonl: expected rows of a known schema (verl, openr1, gsm8k, math, "
+        "math-instruct, plain), got columns question, target",
     ),
     "missing column of the test file": (
         lambda: rewrite("test.jsonl", lambda rows: rename(rows, "question", "text")),
         [],
-        "{here}/test.jsonl: line 1: data.question: no column 'question'; ",
+        "{here}/test.jsonl: expected rows of a known schema (verl, openr1, gsm8k, math, "
+        "math-instruct, plain), got columns text, ",
     ),
     "missing column of demonstrations": (
         lambda: rewrite("demos.jsonl", lambda rows: rename(rows, "solution", "answer")),

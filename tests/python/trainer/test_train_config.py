@@ -317,11 +317,6 @@ MISTAKES = {
         (),
         "FILE:6: algorithm.source: expected 'stored', which algorithm 'luffy' is defined by",
     ),
-    "no solutions": (
-        "algorithm: {name: luffy}",
-        (),
-        "data.solution: expected a column, because algorithm 'luffy' needs stored solutions",
-    ),
     "no pool to train on": (
         "algorithm: {name: grpo_expert_domain}",
         ("demos=null",),

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,43 @@ def test_columns_by_name(tmp_path):
     assert problems(write(tmp_path / "a.parquet", [row]), **columns) == expected
 
 
+SCHEMAS = {
+    "verl": (
+        {
+            "prompt": [{"role": "user", "content": "2 + 2? Think."}],
+            "reward_model": {"style": "rule", "ground_truth": "4"},
+            "extra_info": {"id": "a:7", "question": "2 + 2?", "subject": "sums", "solution": "So."},
+        },
+        Problem("a:7", "2 + 2?", "4", "sums", ("So.",)),
+    ),
+    "gsm8k": (
+        {"question": "2 + 2?", "answer": "Add <<2+2=4>>them.\n#### 4"},
+        Problem("1", "2 + 2?", "4", None, ("Add them.\nThe answer is \\boxed{4}.",)),
+    ),
+    "math": (
+        {"problem": "2 + 2?", "solution": "It is \\boxed{4}.", "type": "sums", "unique_id": "s/1"},
+        Problem("s/1", "2 + 2?", "4", "sums", ("It is \\boxed{4}.",)),
+    ),
+    "plain": (
+        {"question": "2 + 2?", "answer": 4, "solutions": ["a", "b"]},
+        Problem("1", "2 + 2?", "4", None, ("a", "b")),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schemas_are_recognised(tmp_path, name):
+    row, expected = SCHEMAS[name]
+    path = write(tmp_path / "a.parquet", [row])
+    columns = DataConfig(train=path)
+    assert load_problems(path, columns, STRICT, solutions=True) == [expected]
+    # What is not needed is not held.
+    assert problems(path) == [replace(expected, solutions=())]
+    # A name has precedence, and leaves the rest as it is.
+    longer = write(tmp_path / "b.parquet", [{**row, "mine": "5"}])
+    assert problems(longer, answer="mine") == [replace(expected, answer="5", solutions=())]
+
+
 def test_blank_lines_and_a_byte_order_mark(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(
@@ -168,11 +206,13 @@ FAULTS = {
         "line 3: data.answer: no column 'answer'; the row has question",
     ),
     "none of this name": (
-        [{"problem": "q", "answer": "1", "meta": {"level": 3}}],
+        [{"text": "q", "answer": "1", "meta": {"level": 3}}],
         {},
-        "line 1: data.question: no column 'question'; the row has problem, answer, meta, "
-        "meta.level",
+        "expected rows of a known schema (verl, openr1, gsm8k, math, math-instruct, plain), got "
+        "columns text, answer, meta, meta.level. Name them: data.question=COLUMN "
+        "data.answer=COLUMN",
     ),
+    "none that can be read": (['{"question": '], {}, "line 1: no JSON: "),
     "nested too deep": (
         [{**GOOD, "a": {"b": "1"}}],
         {"answer": "a.b.c"},
@@ -232,7 +272,11 @@ FAULTS = {
         {},
         "line 3: data.id: expected unique ids, got '7' as on line 1",
     ),
-    "null id": ([{**GOOD, "id": None}], {}, "line 1: data.id: expected a text in column 'id'"),
+    "null id": (
+        [{**GOOD, "uid": None}],
+        {"id": "uid"},
+        "line 1: data.id: expected a text in column 'uid'",
+    ),
 }
 
 
@@ -392,8 +436,8 @@ def test_stored_solutions(tmp_path, value, found):
         ({}, "no column 'trace'; the row has question, answer"),
         ({"trace": ""}, "expected a text in column 'trace', got an empty one"),
         ({"trace": " \n"}, "expected a text in column 'trace', got an empty one"),
-        ({"trace": None}, "expected a text in column 'trace', got None"),
-        ({"trace": []}, "expected at least one text in column 'trace', got an empty list"),
+        ({"trace": None}, "expected a stored solution, but the row has none"),
+        ({"trace": []}, "expected a stored solution, but the row has none"),
         ({"trace": ["a", ""]}, "expected a text in column 'trace', got an empty one"),
     ],
 )

@@ -113,12 +113,13 @@ def test_presets_are_listed_with_what_they_need():
     needs = {}
     for cell in cells:
         presets, _, needed = cell.strip("|").split(" | ")
-        needs |= dict.fromkeys(names([presets]), names([needed]))
+        links = set(re.findall(r"\[([^\]]+)\]\(#", needed))
+        needs |= dict.fromkeys(names([presets]), names([needed]) | links)
     assert needs.keys() == ALGORITHMS.keys()
     for name, needed in needs.items():
         found = set()
         if ALGORITHMS[name]().needs_solutions:
-            found.add("data.solution")
+            found.add("stored solutions")
         if ALGORITHMS[name]().plan.shows_demos or ALGORITHMS[name]().problems == "demos":
             found.add("demos")
         assert needed == found, name
