@@ -92,12 +92,6 @@ class Algorithm:
         """Whether problems have to come with stored solutions."""
         return self.plan.needs_solutions or self.lessons is not None
 
-    @property
-    def divides_by_unsampled(self) -> bool:
-        """Whether ratios have denominators that no sampler knows: those of stored tokens."""
-        counts = GROUPS[self.plan.group].counts
-        return self.plan.needs_solutions and counts and self.loss.off_ratio != "policy"
-
     def replace(
         self,
         *,

@@ -75,8 +75,8 @@ def _distinct(rng: random.Random, count: int, seen: set[Exercise]) -> tuple[Exer
 def write_data(folder: str | Path, seed: int = 0, sizes: Sizes | None = None) -> list[Path]:
     """Writes ``train.jsonl``, ``test.jsonl`` and ``demos.jsonl``, and returns their paths.
 
-    Columns: id, question, answer, subject (the topic); demonstrations have a solution too. The
-    same seed and sizes give the same bytes.
+    Columns: id, question, answer, subject (the topic); demonstrations have a solution too, and so
+    have training problems, for methods that imitate. The same seed and sizes give the same bytes.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def write_data(folder: str | Path, seed: int = 0, sizes: Sizes | None = None) ->
     for file, exercises in zip(FILES, (splits.train, splits.test, splits.demos), strict=True):
         name = file.partition(".")[0]
         rows = (
-            _row(f"{name}-{number}", exercise, solution=name == "demos")
+            _row(f"{name}-{number}", exercise, solution=name != "test")
             for number, exercise in enumerate(exercises)
         )
         paths.append(folder / file)

@@ -198,12 +198,14 @@ class Learner:
         if config.recompute_old:
             on = np.flatnonzero(wanted & ~batch.expert_mask)
             batch = batch.with_old_logp(self._replaced(self.model, batch, on, batch.old_logp))
+        given = np.array(batch.given or (0,) * len(batch), np.int64)
         prefix = None if batch.given is None else config.prefix
-        recompute_behavior = config.recompute_behavior and loss.off_ratio != "policy"
-        if recompute_behavior or prefix is not None:
-            off = np.flatnonzero(wanted & batch.expert_mask)
+        # No sampler has probabilities of tokens that it was given.
+        anew = config.recompute_behavior | (given > 0)
+        off = np.flatnonzero(wanted & batch.expert_mask & anew)
+        if loss.off_ratio != "policy" or prefix is not None:
             logp, entropy = self._logp_entropy(self.model, batch.rows(off).as_sampled())
-            if recompute_behavior:
+            if loss.off_ratio != "policy":
                 batch = batch.with_behavior_logp(_with_rows(batch.behavior_logp, off, logp))
             if prefix is not None:
                 batch = batch.with_trained(_trained(prefix, batch, off, entropy))

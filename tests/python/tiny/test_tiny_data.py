@@ -60,8 +60,9 @@ def test_rows(tmp_path):
         assert [row["answer"] for row in written] == [each.answer for each in exercises]
         assert [row["subject"] for row in written] == [each.topic for each in exercises]
         assert [row["id"] for row in written] == [f"{name}-{i}" for i in range(len(written))]
-    assert [row["solution"] for row in demos] == [each.solution() for each in splits.demos]
-    assert list(test[0]) == list(train[0]) == ["id", "question", "answer", "subject"]
+    for written, exercises in ((demos, splits.demos), (train, splits.train)):
+        assert [row["solution"] for row in written] == [each.solution() for each in exercises]
+    assert list(test[0]) == ["id", "question", "answer", "subject"]
 
 
 def test_same_seed_same_bytes(tmp_path):
