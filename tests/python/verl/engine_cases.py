@@ -176,6 +176,50 @@ def reserve() -> Named:
                     )
 
 
+##### Solutions that are imitated
+
+
+def make_given(rows: list[Row]) -> None:
+    """Stored solutions: no sampler has probabilities of them, and they have no advantage."""
+    for row in experts(rows):
+        row.rollout_logp = torch.zeros_like(row.rollout_logp)
+        row.advantage = 0.0
+
+
+def make_begun(rows: list[Row]) -> None:
+    """Of the first half of a solution's tokens every third is trained on."""
+    for row in experts(rows):
+        row.rollout_logp = row.old_logp.clone()
+        half = torch.arange(len(row.mask)) < len(row.mask) // 2
+        row.mask = row.mask & (~half | (torch.arange(len(row.mask)) % 3 == 0))
+
+
+def imitation() -> Named:
+    """The likelihood term: of solutions beside groups, of nothing else, and beside an advantage."""
+    sft = {"icpo": {"preset": "grpo", "sft_coef": 1.0}}
+    config = loss("grpo", sft_coef=1.0)
+    for mode in ("token-mean", "seq-mean-token-mean"):
+        job = {**sft, "actor": {"loss_agg_mode": mode}}
+        yield f"imitation: beside, {mode}", Case("oooeoooe", config, job, make_given)
+    yield (
+        "imitation: alone",
+        Case("eeeeee", config, {**sft, "padding": 2}, make_given, ranks=(1, 2)),
+    )
+    yield (
+        "imitation: with an advantage",
+        Case(
+            MIXED,
+            loss("luffy", sft_coef=0.3, **WITH_TERMS),
+            {"icpo": {"preset": "luffy", "sft_coef": 0.3}, "actor": TERMS},
+        ),
+    )
+    mode = {"loss_agg_mode": "seq-mean-token-sum-norm", "loss_scale_factor": 12}
+    yield (
+        "imitation: begun",
+        Case(MIXED, loss("dr_grpo"), {"icpo": {"preset": "dr_grpo"}, "actor": mode}, make_begun),
+    )
+
+
 ##### The same rows in other layouts
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -300,6 +344,7 @@ CASES: dict[str, Case] = {
         divergences,
         batches,
         reserve,
+        imitation,
         layouts,
         updates,
         untouched,
