@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import time
@@ -356,8 +355,9 @@ def _perplexity(options: argparse.Namespace) -> int:
     _need_torch()
     from icpo.analysis import perplexity
     from icpo.demos import Template
+    from icpo.demos.form import spelled
 
-    template = Template.of(_template(options.template))
+    template = Template.of(spelled(options.template))
     likelihoods = {}
     texts: list[Continuation] = []
     for label, path in models.items():
@@ -377,16 +377,6 @@ def _perplexity(options: argparse.Namespace) -> int:
         lambda stem: perplexity.draw_perplexity(rows, stem),
     )
     return 0
-
-
-def _template(text: str) -> Any:
-    """A template's name, or its fields as JSON."""
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"template: expected a name or JSON, got {text!r}: {error}") from None
 
 
 def _need_torch() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 from icpo import _core
 from icpo.data.paper import INSTRUCTION, KNOWN, PAPER
@@ -252,6 +250,7 @@ def run_passes(options: argparse.Namespace) -> int:
     from icpo.data.passes import Passes, measure
     from icpo.data.sources import Source
     from icpo.demos import TEMPLATES, Template
+    from icpo.demos.form import spelled
     from icpo.evaluation.engines import open_engine
     from icpo.evaluation.settings import EngineSettings
     from icpo.generation import Sampling
@@ -261,7 +260,7 @@ def run_passes(options: argparse.Namespace) -> int:
     source = Source.read(",".join([str(options.file), *options.columns]))
     template: Template | None = TEMPLATES["paper"]
     if options.template is not None:
-        template = Template.of(_template(options.template))
+        template = Template.of(spelled(options.template))
     elif source.recognised().name == "verl":
         template = None
     kind = "server" if options.server else "vllm" if options.vllm else "transformers"
@@ -293,16 +292,6 @@ def run_passes(options: argparse.Namespace) -> int:
     print(found)
     print(f"written to {output}")
     return 0
-
-
-def _template(text: str) -> Any:
-    """A name, or a mapping."""
-    if not text.startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"--template: expected a name or JSON, got {text!r}: {error}") from None
 
 
 def _beside(file: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,7 +10,22 @@ from icpo.demos.prompt import TEMPLATES, Template
 from icpo.errors import ConfigError
 from icpo.schema import Form
 
-__all__ = ["TemplateSetting"]
+__all__ = ["TemplateSetting", "spelled"]
+
+
+def spelled(text: str) -> str | dict[str, Any]:
+    """What ``--template`` stands for on a command line: a name, or the fields as JSON.
+
+    >>> spelled("qa"), spelled('{"chat": true}')
+    ('qa', {'chat': True})
+    """
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        fields: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--template: expected a name or JSON, got {text!r}: {error}") from None
+    return fields
 
 
 def _read(key: str, value: Any) -> Template:

@@ -236,7 +236,8 @@ def _question(row: Row, chosen: Benchmark, schema: Schema | None) -> Question:
         raise UnreadableRow(f"question: expected columns of a known schema, the row has {there}")
     problem = schema.problem(row, schema.id(row) or str(row.index + 1))
     options = None
-    if isinstance(problem.answer, str):
+    # Statements of an open question may be numbered, and its answer be one of these numbers.
+    if isinstance(problem.answer, str) and (chosen.choice or not problem.answer.strip().isdigit()):
         options = Options.find(problem.question, problem.answer.strip())
     if options is None and chosen.choice:
         raise UnreadableRow(

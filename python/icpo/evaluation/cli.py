@@ -104,7 +104,6 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add(
         "--template",
         metavar="FORM",
-        type=_template,
         help="of prompts: a name (default: paper), or JSON with demo, separator, question, chat",
     )
     add("--prompt-tokens", type=int, metavar="N", help="limit on a prompt (default: 4096)")
@@ -167,6 +166,8 @@ def _eval(options: argparse.Namespace) -> int:
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the arguments change."""
+    from icpo.demos.form import spelled
+
     kind = "server" if options.server else "vllm" if options.vllm else None
     demos = {"source": options.demos, "strategy": options.strategy, "m": options.demo_m}
     given = {
@@ -189,6 +190,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
             },
         },
         "demos": demos,
+        "template": None if options.template is None else spelled(options.template),
         "max_new_tokens": options.max_tokens,
         **{
             name: getattr(options, name)
@@ -198,7 +200,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
                 "shots",
                 "seeds",
                 "option_seed",
-                "template",
                 "prompt_tokens",
                 "temperature",
                 "top_p",
@@ -212,15 +213,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     if options.no_shuffle:
         found["option_seed"] = None
     return found
-
-
-def _template(text: str) -> Any:
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected JSON, got {text!r}: {error}") from None
 
 
 #: Settings that have settings in them.

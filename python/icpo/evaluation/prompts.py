@@ -157,7 +157,7 @@ def requests(
     """Every response to be had, always in the same order."""
     for quiz in quizzes:
         for condition in conditions(settings):
-            samples = settings.samples or quiz.benchmark.samples
+            samples = settings.samples_of(quiz.benchmark.samples)
             for prompt in prompts(quiz, condition, settings, pool, count):
                 for sample in range(samples):
                     yield Asked(quiz, condition, prompt, sample)

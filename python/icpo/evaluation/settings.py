@@ -83,7 +83,7 @@ class EvalSettings(Section):
     #: Folder for all that is written.
     out: Path
     engine: EngineSettings = EngineSettings()
-    #: Samples of each problem; null: the benchmark's own number.
+    #: Samples of each problem; null: the benchmark's own number, or 1 at temperature 0.
     samples: Count | None = None
     #: Only the first so many problems of each benchmark; null: all.
     limit: Count | None = None
@@ -139,6 +139,10 @@ class EvalSettings(Section):
     def sampling(self) -> Sampling:
         """As an engine takes it."""
         return Sampling(self.max_new_tokens, self.temperature, self.top_p, self.top_k)
+
+    def samples_of(self, usual: int) -> int:
+        """Samples of each problem of a benchmark that has so many: greedy ones are all the same."""
+        return self.samples or (1 if self.temperature == 0 else usual)
 
     def seeds_for(self, shots: int) -> tuple[int, ...]:
         """The seeds of a condition: the paper's five, if there are demonstrations to draw."""

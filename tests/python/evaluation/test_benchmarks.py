@@ -72,6 +72,19 @@ def test_open_questions_of_known_schemas(tmp_path):
     assert [one.problem.subject for one in found.questions] == [None, "sums", None, None]
 
 
+def test_numbered_statements_are_no_options(tmp_path):
+    """Shuffled, they would turn the number that is asked for into another one."""
+    text = "How many of these hold for all odd n?\n\n1) n is odd\n2) n+1 is even\n3) n is prime"
+    rows = [{"question": text, "answer": "2"}]
+    for name in ("mine", "olympiadbench"):
+        for seed in range(4):
+            (one,) = quiz(tmp_path, name, rows, seed).questions
+            assert one.options is None
+            assert (one.problem.question, one.problem.answer) == (text, "2")
+    (one,) = quiz(tmp_path, "arc_c", rows).questions
+    assert one.options is not None and one.options.labels == "123"
+
+
 def test_columns_of_a_benchmark_and_of_ones_own(tmp_path):
     row = {"question": "x?", "final_answer": ["3", "4"], "solution": ["..."], "subfield": "Algebra"}
     (found,) = quiz(tmp_path, "olympiadbench", [row]).questions

@@ -164,6 +164,13 @@ def test_a_single_greedy_answer_is_pass_at_1(place):
     assert one["standard_error"] is None and one["pass"] == {"1": one["accuracy"]}
 
 
+def test_greedy_answers_are_asked_for_once(place):
+    """Though AIME has 32 samples a problem otherwise."""
+    found = run(settings(place, samples=None, shots=[0], seeds=[0], temperature=0))
+    assert [each["conditions"][0]["samples"] for each in found.results["benchmarks"]] == [1, 1]
+    assert len((place / "out" / "journal.jsonl").read_text().splitlines()) == 9 + 5
+
+
 def test_the_journal_is_what_analysis_reads(place):
     run(settings(place))
     record = open_run(place / "out")
