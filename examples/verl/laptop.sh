@@ -7,7 +7,7 @@
 #
 # Not keys of verl, hence environment variables:
 #   OUT     folder for everything that is written (runs/verl_laptop)
-#   ICPO    another method, as in icpo/verl/config/icpo: luffy, sft, relift ...; off: verl's own
+#   ICPO    another method: luffy, sft, relift, ... (docs/verl.md#the-other-methods); off: verl's own
 #           GRPO, without the plugin (on)
 #   RANKS   processes that train, each with a server of its own (1)
 #   PYTHON  interpreter (the clone's .venv if there is one, else python)
@@ -41,14 +41,18 @@ train=$assets/train.parquet
 # What of ICPO's settings this toy needs: an expert rollout with a few digits counts as right.
 case $ICPO in
     off)
-        icpo=()
+        icpo=(actor_rollout_ref.rollout.n=8)
         export VERL_USE_EXTERNAL_PLUGINS=${VERL_USE_EXTERNAL_PLUGINS:-none}
         ;;
     grpo_expert_domain) # is trained on the pool
         train=$assets/demos.parquet
         icpo=(+icpo="$ICPO" icpo.demonstrations.source="$train")
         ;;
-    *) icpo=(+icpo="$ICPO" icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05) ;;
+    *)
+        icpo=(+icpo="$ICPO" icpo.demonstrations.source="$assets/demos.jsonl" icpo.delta=0.05)
+        # The others have an N of their own.
+        if [ "$ICPO" = on ]; then icpo+=(actor_rollout_ref.rollout.n=8); fi
+        ;;
 esac
 
 # Everything in float32, and nothing of CUDA's: FSDP2 on gloo, torch's own attention.
@@ -100,7 +104,6 @@ few=(
     actor_rollout_ref.model.path="$assets/model" \
     actor_rollout_ref.model.use_remove_padding=True \
     actor_rollout_ref.model.enable_gradient_checkpointing=False \
-    actor_rollout_ref.rollout.n=8 \
     actor_rollout_ref.rollout.calculate_log_probs=True \
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=64 \
     actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=64 \

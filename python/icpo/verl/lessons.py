@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,5 +77,8 @@ def load_waiting(folder: Path, timetable: Timetable[Any]) -> None:
     try:
         state = torch.load(file, weights_only=False)
         timetable.load_state_dict(state, state["rows"])
-    except (OSError, RuntimeError, KeyError, TypeError, CheckpointError) as error:
+    except (
+        *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
+        *(KeyError, TypeError, ValueError, CheckpointError),
+    ) as error:
         raise CheckpointError(f"{file}: {error}") from error

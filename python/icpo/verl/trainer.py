@@ -352,7 +352,7 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
                 mask = mask * trained.to(mask.dtype)
             keys.append(key)
             masks.append(mask)
-            logps.append(logp)
+            logps.append(logp.float())
         if keys:
             jagged = torch.nested.as_nested_tensor(masks, layout=torch.jagged)
             fields = {

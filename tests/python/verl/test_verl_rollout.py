@@ -88,7 +88,7 @@ class Run:
         """Rows as the trainer sends them, with what it draws."""
         rows = [{**row, **changes} for row in fakes.prompts(tokenizer, count)]
         settings, sampler = self.settings, None
-        if settings.n_off:
+        if settings.shows_demos:
             sampler = demo_sampler(
                 settings.demonstrations, load_demonstrations(settings.demonstrations)
             )
