@@ -80,20 +80,40 @@ _MODELS = {
 
 
 def model_of(runs: Iterable[NamedRun], option: str) -> str:
-    """The model that runs were made with, as their settings name it.
+    """A model with the tokenizer that runs were made with, as their settings name it.
 
     Args:
-        runs: all of the same model.
+        runs: of one model, or of several with the same tokenizer, such as two that began as one.
         option: what to use instead, for messages.
 
     Raises:
         ConfigError: if they do not say, or differ.
     """
-    found = {_setting(one.run.config, _MODELS[one.run.kind]): one for one in runs}
-    if len(found) == 1 and isinstance(model := next(iter(found)), str):
-        return model
+    settings = (_setting(one.run.config, _MODELS[one.run.kind]) for one in runs)
+    found = list(dict.fromkeys(settings))
+    models = [model for model in found if isinstance(model, str)]
+    if models and len(models) == len(found) and _have_the_same_tokens(models):
+        return models[0]
     named = " and ".join(sorted("no model" if one is None else repr(one) for one in found))
     raise ConfigError(f"{option}: expected one, because the settings of the runs name {named}")
+
+
+def _have_the_same_tokens(models: Sequence[str]) -> bool:
+    if len(models) == 1:
+        return True
+    try:
+        from icpo.trainer.model import load_tokenizer
+
+        tokenizers = [load_tokenizer(model) for model in models]
+    except (ConfigError, ModuleNotFoundError):  # one that is gone can not be compared
+        return False
+    spelled = set()
+    for one in tokenizers:
+        backend = getattr(one, "backend_tokenizer", None)
+        if backend is None:  # one written in Python does not tell all of itself
+            return False
+        spelled.add(backend.to_str())
+    return len(spelled) == 1
 
 
 def _setting(config: Any, keys: Sequence[str]) -> Any:

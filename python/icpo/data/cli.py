@@ -183,7 +183,7 @@ def _add_passes(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     where.add_argument("--vllm", action="store_true", help="run the model with vLLM")
     add("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="default: bfloat16")
     add("--device", default="auto", help="default: auto")
-    add("--batch", type=_count, default=64, metavar="N", help="computed at once (default: 64)")
+    add("--batch", type=_count, metavar="N", help="computed at once (default: 64; vLLM: 1024)")
     add("--concurrency", type=_count, default=32, metavar="N", help="of a server (default: 32)")
     passes.set_defaults(run=run_passes)
 

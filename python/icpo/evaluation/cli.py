@@ -74,7 +74,12 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--vllm", action="store_true", help="run the model with vLLM, in this process")
     add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16")
     add("--device", help="default: auto")
-    add("--batch", type=int, metavar="N", help="responses computed at once (default: 64)")
+    add(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="responses computed at once (default: 64; vLLM: 1024)",
+    )
     add("--concurrency", type=int, metavar="N", help="of a server's requests (default: 32)")
     add("--timeout", type=float, metavar="SECONDS", help="of a server (default: 600)")
     add("--attempts", type=int, metavar="N", help="at a request (default: 9)")

@@ -37,6 +37,7 @@ def _transformers(settings: EngineSettings, chat: bool) -> TextEngine:
             f"{error.name} is needed, and is not installed: pip install icpo-rs[torch]"
         ) from None
     path = _model(settings)
+    batch = settings.batch or 64
     model, tokenizer = load_model(ModelConfig(path, device=settings.device))
     if settings.dtype == "bfloat16":
         # Parameters alone: buffers hold rotation frequencies, which bfloat16 could not tell apart.
@@ -46,13 +47,13 @@ def _transformers(settings: EngineSettings, chat: bool) -> TextEngine:
         model.requires_grad_(False),
         end_ids=end_ids(model, tokenizer, chat=chat),
         pad_id=tokenizer.pad_token_id,
-        batch=settings.batch,
+        batch=batch,
     )
     return LocalEngine(
         engine,
         prompt_encoder(tokenizer),
         lambda tokens: str(tokenizer.decode(tokens, skip_special_tokens=True)),
-        together=settings.batch,
+        together=batch,
         about={
             "engine": "transformers",
             "model": path,
@@ -64,7 +65,7 @@ def _transformers(settings: EngineSettings, chat: bool) -> TextEngine:
 
 
 def _vllm(settings: EngineSettings, chat: bool) -> TextEngine:
-    return VllmEngine(_model(settings), dtype=settings.dtype, together=settings.batch)
+    return VllmEngine(_model(settings), dtype=settings.dtype, together=settings.batch or 1024)
 
 
 def _server(settings: EngineSettings, chat: bool) -> TextEngine:

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from icpo.errors import CheckpointError, DataError
 
-__all__ = ["Journal", "Key"]
+__all__ = ["Journal", "Key", "remove"]
 
 #: Benchmark, demonstrations, seed, problem, sample.
 Key = tuple[str, int, int, str, int]
@@ -35,15 +35,7 @@ class Journal:
         """
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = path.open("a+b")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise CheckpointError(
-                f"{path}: expected the evaluation to have stopped, but another process is writing "
-                "to it"
-            ) from None
+        self._file = _locked(path)
         #: Where the line of each response begins.
         self._places: dict[Key, int] = {}
         try:
@@ -108,6 +100,29 @@ class Journal:
             self._places.setdefault((benchmark, shots, seed, id, sample), end)
             end += len(line)
         return end
+
+
+def remove(path: Path) -> None:
+    """Removes a journal, whatever is in it.
+
+    Raises:
+        CheckpointError: another process is writing to it.
+    """
+    if path.exists():
+        with _locked(path):
+            path.unlink()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    file = path.open("a+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise CheckpointError(
+            f"{path}: expected the evaluation to have stopped, but another process is writing to it"
+        ) from None
+    return file
 
 
 def _parsed(line: bytes) -> Any:

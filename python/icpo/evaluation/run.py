@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.evaluation.benchmarks import Quiz, Skipped, benchmark, load
 from icpo.evaluation.engines import open_engine
-from icpo.evaluation.journal import Journal
+from icpo.evaluation.journal import Journal, remove
 from icpo.evaluation.judge import judge
 from icpo.evaluation.progress import Progress
 from icpo.evaluation.prompts import Asked, builder, load_demos, requests
@@ -66,9 +66,8 @@ def evaluate(
     Args:
         settings: what is asked, and how.
         resume: continue the evaluation in ``settings.out``; if there is none, begin one.
-        fresh: overwrite it.
-        engine: opens what answers; None: what the settings say. It is not opened if nothing is
-            left to ask.
+        fresh: overwrite it, as soon as it is sure that something can be asked.
+        engine: opens what answers; None: what the settings say.
         stream: where broken rows and progress are reported; None: standard error.
 
     Raises:
@@ -103,6 +102,10 @@ def evaluate(
     _check_positions(asked, settings, answering)
 
     settings.out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        remove(settings.out / JOURNAL)
+        for name in (RESULTS, TABLE):
+            (settings.out / name).unlink(missing_ok=True)
     _write(settings.out / SETTINGS, _json(about))
     _write(settings.out / VERSIONS, _json({**versions(), "model": dict(answering.describe())}))
     with Journal(settings.out / JOURNAL) as journal:
@@ -173,11 +176,7 @@ def _check_positions(asked: Sequence[Asked], settings: EvalSettings, engine: Tex
 
 
 def _check_folder(folder: Path, about: Mapping[str, Any], *, resume: bool, fresh: bool) -> None:
-    if not holds_evaluation(folder):
-        return
-    if fresh:
-        for name in (JOURNAL, RESULTS, TABLE):
-            (folder / name).unlink(missing_ok=True)
+    if fresh or not holds_evaluation(folder):
         return
     if not resume:
         raise ConfigError(

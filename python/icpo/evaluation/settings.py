@@ -38,8 +38,9 @@ class EngineSettings(Section, key="engine"):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     #: ``auto``: the first GPU if there is one, else the CPU. Only for ``transformers``.
     device: str = "auto"
-    #: Responses computed at once, in process: what a killed run loses at most.
-    batch: Count = 64
+    #: Responses computed at once, in process: what a killed run loses at most; null: 64, or 1024
+    #: with vLLM, which keeps its own batch full as long as there are others to begin.
+    batch: Count | None = None
     #: Of a server, up to the version: ``http://localhost:8000/v1``.
     url: str | None = None
     #: Requests that a server has to answer at once.

@@ -285,6 +285,22 @@ def test_the_model_of_runs(evaluated, run, tmp_path):
         model_of(open_named([str(evaluated), str(run)]), "tokenizer")
 
 
+def test_models_with_the_same_tokenizer(tmp_path):
+    """Two evaluations that are compared are of two models, most often of one beginning."""
+    runs = []
+    for name in "ab":
+        folder = cases.model_folder(tmp_path / f"model-{name}")
+        cases.write_lines(tmp_path / name / "journal.jsonl", [cases.answer("w3", "w1")])
+        settings = {"settings": {"engine": {"model": str(folder)}}}
+        (tmp_path / name / "settings.json").write_text(json.dumps(settings))
+        runs.append(str(tmp_path / name))
+    assert model_of(open_named(runs), "tokenizer") == str(tmp_path / "model-a")
+    file = tmp_path / "model-b" / "tokenizer.json"
+    file.write_text(file.read_text().replace('"w19"', '"other"'))
+    with pytest.raises(ConfigError, match=r"tokenizer: expected one, because .*model-a' and .*-b'"):
+        model_of(open_named(runs), "tokenizer")
+
+
 def test_words_and_characters():
     words = encoder("words")
     assert words("a=b, a").tolist() == [0, 1, 2, 3, 0]

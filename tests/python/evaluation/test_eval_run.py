@@ -18,6 +18,7 @@ from scripted_text import ScriptedText, hashed, sums
 
 from icpo import CheckpointError, ConfigError, DataError
 from icpo.analysis.runs import open_run
+from icpo.evaluation.journal import Journal
 from icpo.evaluation.run import evaluate, stored
 from icpo.evaluation.settings import EvalSettings
 from icpo.generation.text import EngineError
@@ -292,6 +293,15 @@ def test_a_folder_is_not_written_over(place):
     engine = ScriptedText(sums)
     run(settings(place), engine, fresh=True)
     assert len(engine.asked) == 336 and files(place / "out") == before
+    with pytest.raises(ConfigError, match=r"engine\.model: expected a folder"):
+        evaluate(settings(place), fresh=True, stream=io.StringIO())
+    assert files(place / "out") == before  # not before it is sure that there is something new
+    with (
+        Journal(place / "out" / "journal.jsonl"),
+        pytest.raises(CheckpointError, match="another process is writing to it"),
+    ):
+        run(settings(place), fresh=True)
+    assert files(place / "out") == before
     (place / "out/settings.json").write_text("{")
     with pytest.raises(CheckpointError, match="expected the settings of an evaluation to resume"):
         run(settings(place), resume=True)

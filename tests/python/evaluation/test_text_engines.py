@@ -14,6 +14,8 @@ from fake_server import serving
 
 from fakes import ScriptedEngine
 from icpo import ConfigError
+from icpo.evaluation.engines import open_engine
+from icpo.evaluation.settings import EngineSettings
 from icpo.generation import Sampling
 from icpo.generation.local_engine import LocalEngine
 from icpo.generation.server_engine import Retry, ServerEngine
@@ -146,6 +148,10 @@ def test_vllm_is_asked_with_token_ids_and_seeds(monkeypatch):
     }  # fmt: skip
     with pytest.raises(ConfigError, match="model: none: vLLM can not load it: no such model"):
         VllmEngine("none")
+    # It waits for the last of a group, so groups are large unless somebody says otherwise.
+    for batch, together in ((None, 1024), (7, 7)):
+        settings = EngineSettings(kind="vllm", model="some/model", batch=batch)
+        assert open_engine(settings, chat=False).together == together
 
 
 def test_vllm_and_httpx_are_named_where_they_are_missing():
