@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, register
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 from verl.workers.rollout.replica import TokenOutput
 
 from icpo.demos.solution import behind_an_answer
-from icpo.errors import DataError
+from icpo.errors import ConfigError, DataError
 
 __all__ = ["AGENT", "CONTINUED", "GIVEN", "encoder", "stored_solutions"]
 
@@ -73,6 +74,8 @@ def stored_solutions(extra_info: Mapping[str, Any] | None, key: str) -> list[str
     """
     found = (extra_info or {}).get(key)
     texts = [found] if isinstance(found, str) else found
+    if isinstance(texts, np.ndarray):
+        texts = texts.tolist()
     if not isinstance(texts, Sequence) or not texts or not all(map(_is_text, texts)):
         raise DataError(
             f"extra_info.{key}: expected a solution or a list of them, because the method imitates "
@@ -82,13 +85,21 @@ def stored_solutions(extra_info: Mapping[str, Any] | None, key: str) -> list[str
 
 
 def encoder(tokenizer: Any) -> Callable[[str], list[int]]:
-    """What turns a solution into the tokens of a response, its end included."""
-    likely = [*(behind_an_answer(tokenizer) if tokenizer.chat_template else ())]
-    end = likely[0] if likely else tokenizer.eos_token_id
+    """What turns a solution into the tokens of a response, its end included.
+
+    Raises:
+        ConfigError: if the tokenizer has no token that ends a response.
+    """
+    chat = behind_an_answer(tokenizer) if tokenizer.chat_template else []
+    ends = [token for token in (*chat, tokenizer.eos_token_id) if token is not None]
+    if not ends:
+        raise ConfigError("actor_rollout_ref.model.path: expected a tokenizer with an end token")
 
     def encode(solution: str) -> list[int]:
         tokens: list[int] = list(tokenizer(solution, add_special_tokens=False)["input_ids"])
-        return tokens if tokens and tokens[-1] == end else [*tokens, end]
+        # Nothing comes behind an end, as nothing does where the policy samples.
+        own = next((place for place, token in enumerate(tokens) if token in ends), None)
+        return [*tokens, ends[0]] if own is None else tokens[: own + 1]
 
     return encode
 

@@ -238,7 +238,9 @@ class IcpoTrainer(PPOTrainerSync):  # type: ignore[misc]  # verl is not typed
             try:
                 stored_solutions(extra, self.settings.solution)
             except DataError as error:
-                raise DataError(f"{where}: row {place}: {error}") from error
+                # verl may have left out rows before it.
+                index = (extra or {}).get("index", place)
+                raise DataError(f"{where}: row of index {index!r}: {error}") from error
 
     def _problem(self, messages: Any, extra: Any) -> Problem:
         return problem_of(messages, extra, self.settings)

@@ -20,12 +20,15 @@ FIELDS = (
     "responses",
     "input_ids",
     "response_mask",
+    "loss_mask",
+    "entropy",
     "rollout_log_probs",
     "old_log_probs",
     "ref_log_prob",
     "advantages",
     "rm_scores",
     "icpo_expert",
+    "icpo_given",
 )
 
 _given = PPOTrainerSync._update_actor

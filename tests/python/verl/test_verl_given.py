@@ -15,6 +15,7 @@ from test_verl_trainer_steps import PROMPTS, SEEDED, TIMES, N, Training, by_grou
 
 from icpo.errors import CheckpointError, ConfigError, DataError
 from icpo.mixing import Prefix
+from icpo.verl.given import encoder
 from icpo.verl.padding import rows_counted
 from icpo.verl.rollout import DRAWN_FIELD, GIVEN_FIELD, RECORD_FIELD
 
@@ -264,6 +265,20 @@ def test_a_beginning_alone_is_no_response(folder, monkeypatch, tokenizer):
     assert run.counts() == {"requests": 1, "empty": 1, "policy_requests": 3}
 
 
+def test_an_end_of_its_own_is_the_end(tokenizer):
+    encode = encoder(tokenizer)
+    [word] = tokenizer("1", add_special_tokens=False)["input_ids"]
+    end, other = tokenizer.eos_token_id, tokenizer.pad_token_id
+    assert (tokenizer.decode([end]), tokenizer.decode([other])) == ("<|im_end|>", "<|endoftext|>")
+    assert encode("1") == encode("1<|im_end|>") == encode("1<|im_end|>1<|im_end|>") == [word, end]
+    assert encode("1<|endoftext|>") == [word, other, end]
+    plain = fakes.make_tokenizer(chat_template=None)
+    assert encoder(plain)("1") == [word, end]
+    plain.eos_token = None
+    with pytest.raises(ConfigError, match="end token"):
+        encoder(plain)
+
+
 ##### The trainer
 
 
@@ -333,7 +348,7 @@ def test_rows_without_solution_stop_the_run_at_its_start(folder, monkeypatch, tm
     write_rows(tmp_path / "rows.parquet", rows)
     files = f"data.train_files={tmp_path / 'rows.parquet'}"
     for overrides in (STORED, PREFIX, ALONE, (*LESSONS, "icpo.lessons.when=hardest")):
-        with pytest.raises(DataError, match=r"^data\.train_files: row 4: extra_info\.solution: "):
+        with pytest.raises(DataError, match=r"^data\.train_files: row of index 4: extra_info\.sol"):
             Training(folder, monkeypatch, *overrides, files)
     Training(folder, monkeypatch, files)  # ICPO reads none
 

@@ -14,6 +14,7 @@ import settings_table
 import yaml
 
 import icpo.verl
+from icpo.algorithms import ALGORITHMS, algorithm
 from icpo.demos import TEMPLATES
 from icpo.objective import LossConfig
 from icpo.objective.config import PRESETS
@@ -86,6 +87,26 @@ def test_presets():
         assert preset.advantage_baseline == "mixed"
 
 
+def test_other_methods():
+    """The words are those that the code knows, and each sets what the table says, no more."""
+    rows = table("word | method | what it sets besides | reads")
+    assert [row[0].strip("`") for row in rows] == list(ALGORITHMS)
+    folder = Path(icpo.verl.__file__).parent / "config" / "icpo"
+    for word, _, sets, reads in rows:
+        preset = yaml.safe_load((folder / f"{word.strip('`')}.yaml").read_text())
+        del preset["defaults"]
+        others = {**flat(preset.pop("actor_rollout_ref", {})), **flat(preset)}
+        on = {**flat(ON["actor_rollout_ref"]), **flat({"icpo": ON["icpo"]})}
+        said = dict(item.split("=", 1) for item in names([sets]))
+        changed = {key: value for key, value in others.items() if on.get(key, "?") != value}
+        assert said == {key: str(value) for key, value in changed.items()}
+        theirs = algorithm(word.strip("`"))
+        wanted = "solutions" if theirs.needs_solutions else ""
+        if theirs.plan.shows_demos or theirs.problems == "demos":
+            wanted = "demonstrations"
+        assert reads.partition(" ")[0] == wanted
+
+
 def test_templates():
     rows = table("template | demonstrations | question")
     assert [row[0].strip("`") for row in rows[:-1]] != []
@@ -131,17 +152,18 @@ def test_commands_compose(words):
         "actor_rollout_ref.rollout.n=8",
         "actor_rollout_ref.actor.use_dynamic_bsz=true",
     ]
-    if "+icpo=on" in words:
+    ours = any(word.startswith("+icpo=") for word in words)
+    if ours:
         needed.append("icpo.demonstrations.source=demos.jsonl")
     with hydra.initialize_config_module("verl.trainer.config", version_base=None):
         config = hydra.compose("ppo_trainer", [*needed, *overrides])
     verl_config.validate_config(config, use_reference_policy=False, use_critic=False)
-    if "+icpo=on" in words:
+    if ours:
         assert isinstance(check_config(config), IcpoSettings)
 
 
 def test_there_are_commands():
-    assert len(commands("python -m verl.trainer.main_ppo")) == 4
+    assert len(commands("python -m verl.trainer.main_ppo")) == 5
     for words in commands("examples/verl/"):
         assert (ROOT / words[0]).exists()
     for words in commands("python examples/verl/"):
