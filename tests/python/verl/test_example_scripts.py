@@ -167,6 +167,16 @@ def test_what_the_environment_and_the_caller_change(tmp_path):
     assert config.trainer.n_gpus_per_node == 4
 
 
+def test_another_method_behind_the_baseline(tmp_path):
+    """What the script sets has the last word, unless it is set again."""
+    clips = [f"actor_rollout_ref.actor.clip_ratio_{side}=1e9" for side in ("low", "high", "c")]
+    config = composed(arguments("qwen3_1.7b_grpo.sh", tmp_path, "+icpo=luffy", *clips))
+    assert (config.icpo.source, config.icpo.group) == ("stored", "always")
+    assert config.actor_rollout_ref.actor.clip_ratio_low == 1e9
+    config = composed(arguments("qwen3_1.7b_grpo.sh", tmp_path, "+icpo=luffy"))
+    assert config.actor_rollout_ref.actor.clip_ratio_low == 0.2
+
+
 def test_a_misspelt_key_would_be_noticed(tmp_path):
     overrides = arguments("qwen3_1.7b_grpo.sh", tmp_path)
     with pytest.raises(Exception, match="ppo_mini_batch_siz"):
