@@ -94,11 +94,12 @@ def _answer_or_box(row: Row) -> Answer:
 
 
 def _texts(column: str) -> Callable[[Row], tuple[str, ...]]:
-    """What stands in a column, one text or several; nothing, if it is null."""
+    """What stands in a column, one text or several; nothing, if it is null or empty."""
 
     def texts(row: Row) -> tuple[str, ...]:
         value = row.value("solution", column)
-        if value is None or value == []:
+        # CSV has no other null than an empty text.
+        if value is None or value == [] or (isinstance(value, str) and not value.strip()):
             return ()
         found = row.answer("solution", column)
         return (found,) if isinstance(found, str) else found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from icpo.data.schemas import last_boxed
 from icpo.errors import DataError
 from icpo.reward import Checker
 
@@ -42,6 +43,12 @@ _ANNOUNCED = re.compile(
     r"(?i:\banswer)\W*(?i:\bis\b|\boption\b|:)?\W*(?i:\boption\b)?\W*?\b([A-J1-9])"
     r"(?=\s*(?:[).:,;*$\]}\"]|$))",
     re.MULTILINE,
+)
+
+
+#: In a box: "B. 4 cm", "\\text{(B) 4 cm}", "B: 4 cm". The label alone is the checker's business.
+_IN_A_BOX = re.compile(
+    r"(?:\\(?:text|textbf|mathrm|mathbf)\s*\{|[\s*({\[])*([A-J1-9])[)}\]*]*(?:[.:](?!\d)|(?<=[)\]]))"
 )
 
 
@@ -164,8 +171,11 @@ class Options:
             for label in _ANNOUNCED.findall(response)
             if label in self.labels
         ]
+        inside = _IN_A_BOX.match(last_boxed(response) or "")
+        if not named and inside is not None and inside[1] in self.labels:
+            named = [self.labels.index(inside[1])]
         # The checker passes over labels that are words too, to ones announced before.
-        if not named or named[0] in announced:
+        elif not named or named[0] in announced:
             named = announced[-1:]
         if not named:
             named = [

@@ -179,7 +179,7 @@ BAD = {
     ),
     "empty text": (
         good(0, solution=" \n"),
-        "demonstrations.columns.solution: expected a text in column 'solution', got an empty one",
+        "demonstrations.columns.solution: expected a worked solution, but the row has none",
     ),
     "another type": (
         good(0, question=["q"]),

@@ -72,6 +72,18 @@ def test_open_questions_of_known_schemas(tmp_path):
     assert [one.problem.subject for one in found.questions] == [None, "sums", None, None]
 
 
+@pytest.mark.parametrize("nothing", ["", " ", None, []])
+def test_questions_need_no_solution(tmp_path, nothing):
+    """Of a file in which only some have one, all are asked."""
+    rows = [
+        {"question": "1 + 1?", "answer": "2", "solution": "Two."},
+        {"question": "2 + 2?", "answer": "4", "solution": nothing},
+    ]
+    found = quiz(tmp_path, "mine", rows)
+    assert [one.problem.solutions for one in found.questions] == [("Two.",), ()]
+    assert not found.skipped
+
+
 def test_numbered_statements_are_no_options(tmp_path):
     """Shuffled, they would turn the number that is asked for into another one."""
     text = "How many of these hold for all odd n?\n\n1) n is odd\n2) n+1 is even\n3) n is prime"

@@ -27,6 +27,10 @@ WAYS = [
     "Answer: {}) as it says there",
     "The correct answer is option {}.",
     "ANSWER: A, no, wait.\nANSWER: {}",
+    r"\boxed{{{}. some thing}}",
+    r"\boxed{{\text{{({}) some thing}}}}",
+    r"\boxed{{\textbf{{({})}}\ \text{{some thing}}}}",
+    r"\boxed{{{}: some thing}}",
 ]
 
 
@@ -59,6 +63,10 @@ def test_answers_by_text_follow_the_text():
         assert moved.chosen(r"It is \boxed{10}", CHECKER) == moved.gold
         assert moved.texts[moved.chosen(r"\boxed{a green leaf}", CHECKER)] == "a green leaf"
         assert moved.chosen(r"\boxed{13}", CHECKER) is None
+        # A box has the last word, and a decimal point follows no label.
+        assert moved.chosen(r"The answer is (A). No: \boxed{D. 10}", CHECKER) == 3
+    numbers = Options.find(question(["2", "1.5", "3"], "123"), "2")
+    assert numbers.chosen(r"\boxed{1.5}", CHECKER) == 1
     # A text that two options have says nothing.
     twice = Options.find(question(["1/2", "0.5", "3"]), "A")
     assert twice.chosen(r"\boxed{0.5}", CHECKER) is None
@@ -66,7 +74,16 @@ def test_answers_by_text_follow_the_text():
 
 def test_what_names_no_option_is_not_guessed():
     options = Options.find(question(["one", "two", "three", "four"]), "A")
-    for text in ("", "A or B, who knows", "I do not know", r"\boxed{E}", "ANSWER: J", "A nice day"):
+    for text in (
+        "",
+        "A or B, who knows",
+        "I do not know",
+        r"\boxed{E}",
+        "ANSWER: J",
+        "A nice day",
+        r"\boxed{(A, B)}",
+        r"\boxed{Both.}",
+    ):
         assert options.chosen(text, CHECKER) is None
 
 

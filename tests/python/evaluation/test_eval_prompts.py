@@ -156,5 +156,5 @@ def test_every_response_has_a_key_and_a_seed_of_its_own(place):
 
 def test_broken_demonstrations_stop(place):
     lines(place / "d.jsonl", [*DEMOS, {"problem": "no solution", "solution": ""}])
-    with pytest.raises(DataError, match=r"d\.jsonl: line 5: demos\.solution: expected a text"):
+    with pytest.raises(DataError, match=r"d\.jsonl: line 5: demos\.solution: expected a worked"):
         load_demos(DemoSettings(str(place / "d.jsonl")))

@@ -290,7 +290,7 @@ def test_faults_of_demonstrations_are_placed(tmp_path):
     path = lines(tmp_path / "a.jsonl", {"question": "q", "solution": "s"}, {"question": "q"})
     assert demo_refusal(path).startswith("line 2: demos.solution: expected a worked solution")
     path = lines(tmp_path / "b.jsonl", {"question": "q", "solution": ""})
-    assert demo_refusal(path).startswith("line 1: demos.solution: expected a text in column ")
+    assert demo_refusal(path).startswith("line 1: demos.solution: expected a worked solution")
     twice = [{"question": "q", "solution": "s", "id": "x"}] * 2
     assert demo_refusal(lines(tmp_path / "c.jsonl", *twice)) == (
         "line 2: demos.id: expected unique ids, got 'x' as on line 1"
@@ -434,8 +434,8 @@ def test_stored_solutions(tmp_path, value, found):
     ("row", "message"),
     [
         ({}, "no column 'trace'; the row has question, answer"),
-        ({"trace": ""}, "expected a text in column 'trace', got an empty one"),
-        ({"trace": " \n"}, "expected a text in column 'trace', got an empty one"),
+        ({"trace": ""}, "expected a stored solution, but the row has none"),
+        ({"trace": " \n"}, "expected a stored solution, but the row has none"),
         ({"trace": None}, "expected a stored solution, but the row has none"),
         ({"trace": []}, "expected a stored solution, but the row has none"),
         ({"trace": ["a", ""]}, "expected a text in column 'trace', got an empty one"),
