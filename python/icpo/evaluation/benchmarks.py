@@ -117,6 +117,15 @@ class Question:
     problem: Problem
     #: Of multiple choice, in the order in which they are asked; the answer is then a label.
     options: Options | None = None
+    #: Its text before options were put into another order; None: the problem's.
+    stored: str | None = None
+
+    @property
+    def as_stored(self) -> Problem:
+        """The problem as its file has it: a demonstration that asks this asks the same."""
+        if self.stored is None:
+            return self.problem
+        return dataclasses.replace(self.problem, question=self.stored)
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,7 @@ def _shuffled(question: Question, seed: int) -> Question:
     assert question.options is not None  # only these are shuffled
     options = question.options.shuffled(seed)
     problem = dataclasses.replace(question.problem, question=options.question, answer=options.label)
-    return Question(problem, options)
+    return Question(problem, options, question.problem.question)
 
 
 ##### Rows

@@ -114,7 +114,8 @@ def prompts(
     count: CountTokens,
 ) -> list[Prompt]:
     """A prompt for each question of a benchmark."""
-    problems = [question.problem for question in quiz.questions]
+    # None may be shown its own question, with its options in another order.
+    problems = [question.as_stored for question in quiz.questions]
     shown: Sequence[tuple[Demo, ...]] = [()] * len(problems)
     if condition.shots and pool is not None and settings.demos is not None:
         chosen = settings.demos

@@ -98,6 +98,23 @@ def test_prompts_have_the_tokens_that_training_would_give_them(place, template, 
     assert len(texts) == 3 if shots == 0 else len(texts) > 6
 
 
+def test_nobody_is_shown_the_own_question_with_its_options_in_another_order(place):
+    rows = [
+        {"id": f"q{i}", "question": f"Which {i}?\n\nA) a{i}\nB) b{i}\nC) c{i}", "answer": "B"}
+        for i in range(6)
+    ]
+    lines(place / "options.jsonl", rows)
+    lines(place / "d.jsonl", [{**row, "solution": "\\boxed{B}"} for row in rows])
+    chosen = settings(place, benchmarks=[f"arc_c={place / 'options.jsonl'}"])
+    quiz = load(benchmark(chosen.benchmarks[0]), Checker(), option_seed=0)
+    assert any(one.problem.question != one.as_stored.question for one in quiz.questions)
+    for seed in range(5):
+        pool = load_demos(chosen.demos)
+        for prompt in prompts(quiz, Condition(5, seed), chosen, pool, lambda prompt: None):
+            own = prompt.question.problem.id
+            assert sorted(prompt.demos) == sorted({row["id"] for row in rows} - {own})
+
+
 def test_a_chat_is_what_a_user_says(place):
     (prompt, *_) = made(settings(place, template="paper-chat"), 1, 0)
     assert prompt.said == (Message("user", prompt.text),)
