@@ -74,9 +74,12 @@ def compare(first: Side, second: Side) -> dict[str, Any]:
     tested = [row for row in rows if row["p"] is not None]
     for row, adjusted in zip(tested, holm([row["p"] for row in tested]), strict=True):
         row["p_holm"] = adjusted
+    titles = [first.title, second.title]
+    if titles[0] == titles[1]:
+        titles = [str(first.folder), str(second.folder)]
     return {
-        "first": {"folder": str(first.folder), "title": first.title},
-        "second": {"folder": str(second.folder), "title": second.title},
+        "first": {"folder": str(first.folder), "title": titles[0]},
+        "second": {"folder": str(second.folder), "title": titles[1]},
         "settings_that_differ": _differences(results[0]["settings"], results[1]["settings"]),
         "rows": rows,
     }

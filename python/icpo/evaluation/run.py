@@ -97,6 +97,10 @@ def evaluate(
     }
     _check_folder(settings.out, about, resume=resume, fresh=fresh)
     answering = engine() if engine else open_engine(settings.engine, chat=settings.template.chat)
+    # What a server has, if the settings leave that to it.
+    about["model"] = answering.describe()["model"]
+    if resume and holds_evaluation(settings.out):
+        _check_same(settings.out, about, ["model"])
     quizzes = _askable(quizzes, settings, answering, stream)
     asked = list(requests(quizzes, settings, pool, answering.count))
     _check_positions(asked, settings, answering)
@@ -183,8 +187,12 @@ def _check_folder(folder: Path, about: Mapping[str, Any], *, resume: bool, fresh
             f"out: {folder} holds an evaluation already: --resume continues it, --fresh starts "
             "anew and overwrites it, --out FOLDER leaves it alone"
         )
+    _check_same(folder, about, ["identity", "questions", "demos"])
+
+
+def _check_same(folder: Path, about: Mapping[str, Any], names: Sequence[str]) -> None:
     before = _settings(folder)
-    for name in ("identity", "questions", "demos"):
+    for name in names:
         if before.get(name) != _plain(about[name]):
             raise CheckpointError(
                 f"{folder}: expected the evaluation that is resumed to be the same, but "

@@ -132,6 +132,16 @@ def test_conditions_of_one_run_and_several_rows(tmp_path):
         compare(Side(one.folder, 3), one)
 
 
+def test_folders_of_the_same_name_are_told_apart(tmp_path):
+    sides = []
+    for name in ("grpo", "icpo"):
+        (tmp_path / name).mkdir()
+        sides.append(run(tmp_path / name, "eval", right, [("1 + 1", 2)])[0])
+    found = compare(*sides)
+    assert found["first"]["title"] == str(tmp_path / "grpo" / "eval")
+    assert comparison_table(found).startswith(f"A: {tmp_path}/grpo/eval\nB: {tmp_path}/icpo/eval\n")
+
+
 def test_the_table_says_it(tmp_path):
     one, _ = run(tmp_path, "one", sums, samples=1)
     two, _ = run(tmp_path, "two", right, samples=1)

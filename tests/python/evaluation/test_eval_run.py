@@ -285,6 +285,16 @@ def test_another_evaluation_is_not_continued(place):
     run(settings(place, engine={"concurrency": 3, "timeout": 1.5}), resume=True)
 
 
+def test_a_server_with_another_model_does_not_continue(place):
+    """Settings need not name it, and the address may change."""
+    run(settings(place))
+    other = ScriptedText(sums)
+    other.describe = lambda: {"engine": "scripted", "model": "another"}
+    with pytest.raises(CheckpointError, match="but model was 'scripted', and is 'another'"):
+        run(settings(place), other, resume=True)
+    assert other.asked == []
+
+
 def test_a_folder_is_not_written_over(place):
     run(settings(place))
     with pytest.raises(ConfigError, match="holds an evaluation already: --resume continues it"):
