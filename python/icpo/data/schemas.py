@@ -443,14 +443,24 @@ def recognise_rows(rows: Iterable[Row]) -> Schema | None:
     return SCHEMAS[best] if votes.get(best) else None
 
 
+def _named(part: str, column: str, read: Callable[[Row], Any]) -> Callable[[Row], Any]:
+    """What reads a column that somebody has named: it may hold nothing, but has to be there."""
+
+    def found(row: Row) -> Any:
+        row.value(part, column)
+        return read(row)
+
+    return found
+
+
 #: Parts of a schema for which a column can be named, and what then reads it.
 PARTS: dict[str, Callable[[str], Callable[[Row], Any]]] = {
     "question": lambda column: lambda row: row.text("question", column),
     "answer": lambda column: lambda row: row.answer("answer", column),
     "solution": lambda column: _texts(column),
     "subject": lambda column: lambda row: row.subject("subject", column),
-    "difficulty": lambda column: _optional("difficulty", column),
-    "length": lambda column: _length(column),
+    "difficulty": lambda column: _named("difficulty", column, _optional("difficulty", column)),
+    "length": lambda column: _named("length", column, _length(column)),
     "id": lambda column: lambda row: row.id("id", column),
 }
 

@@ -252,7 +252,7 @@ def test_difficulties_and_lengths_come_from_columns(folder, tmp_path):
     for problem in run.order.draw(24):
         (demos,) = run.demos.draw([problem])
         assert (problem.length, demos[0].length) in ((3, 2), (5, 9))
-    with pytest.raises(DataError, match=r"train.jsonl: line 1: data.length: expected a number from 0"):
+    with pytest.raises(DataError, match=r"line 1: data.length: expected a number from 0"):
         run_of("length", False, length="subject")
     with pytest.raises(DataError, match=r"train.jsonl: line 1: data.difficulty: no column 'lev'"):
         run_of("difficulty", True, difficulty="lev")
