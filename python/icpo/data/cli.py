@@ -22,8 +22,8 @@ A SOURCE is a file (.jsonl, .csv, .tsv, these also .gz, or .parquet) or the name
 the Hugging Face hub, perhaps followed by ,NAME=VALUE: split, config and revision of a data set;
 schema; and columns for question, answer, solution, subject, difficulty, length and id, in which a
 dot looks into objects and lists. Rows as in MATH, GSM8K, MathInstruct, OpenR1 or verl are
-recognised. Names of benchmarks, as icpo eval has them, are sources too. Without any source it is
-the paper's data.
+recognised. Benchmarks, written as for icpo eval (NAME or NAME=SOURCE), are sources too. Without any
+source it is the paper's data.
 
 The folder gets train.parquet, validation.parquet and demos.parquet as verl and this package read
 them, report.json, and left_out.jsonl: source, line and reason of all that is left out. docs/data.md
@@ -212,7 +212,11 @@ def run_prepare(options: argparse.Namespace) -> int:
     known = {**KNOWN, **{source.path: source for source in benchmarks.values()}}
 
     def read(text: str) -> Source:
-        return benchmarks[text] if text in benchmarks else Source.read(text, known)
+        # NAME or NAME=SOURCE, as `icpo eval` takes them.
+        name, equals, elsewhere = text.partition("=")
+        if name in benchmarks:
+            return Source.read(elsewhere, known) if equals else benchmarks[name]
+        return Source.read(text, known)
 
     given = {
         name: tuple(map(read, getattr(options, name)))

@@ -499,6 +499,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert written(tmp_path / "out/train.parquet")[0]["prompt"] == [
         {"role": "user", "content": "What is 1 + 1?"}
     ]
+    # A benchmark in a file, written as for `icpo eval`.
+    assert main([*words, "--against", "math500=bench.jsonl"]) == 0
+    assert "  in an evaluation set                         1\n" in capsys.readouterr().out
     assert main([*words, "--max-prompt", "9"]) == 2
     assert capsys.readouterr().err.startswith("icpo data: max_prompt: expected a tokenizer")
 
