@@ -93,4 +93,5 @@ def sampled(
         if not count:
             files = sorted({str(file.parent) for file in run.run.response_files})
             within = "" if steps is None else f" of steps {steps.start} to {steps.stop - 1}"
-            raise DataError(f"{', '.join(files)}: expected responses{within}, found none")
+            when = "; log.samples_every says when" if run.run.kind == "trainer" else ""
+            raise DataError(f"{', '.join(files)}: expected responses{within}, found none{when}")
