@@ -28,11 +28,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-import report
 from methods import BASELINE, Method
 from runs import FailedError, Job, train_all
 from screen import Screen, clock
 
+import report
 from icpo.errors import ConfigError, IcpoError
 from icpo.tiny.corpus import Mixture
 from icpo.tiny.data import FILES, write_data

@@ -25,11 +25,12 @@ sys.path.insert(0, str(EXAMPLES))
 
 import demo  # noqa: E402
 import figure  # noqa: E402
-import report  # noqa: E402
 from methods import Method  # noqa: E402
 from paired import compare, sign_flip_test, t_test  # noqa: E402
 from results import Result  # noqa: E402
 from screen import Screen  # noqa: E402
+
+import report  # noqa: E402
 
 ##### Statistics
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_policy
 import torch
 import toy
 
+import tiny_policy
 from icpo import CheckpointError
 from icpo.trainer.checkpoint import Checkpoint, Checkpoints
 

@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_policy import PAD, llama, logp_alone, qwen3, random_batch
 
 from icpo import NonFiniteError
 from icpo.mixing import mini_batches, pad
@@ -16,6 +15,7 @@ from icpo.ops import reference
 from icpo.trainer.clock import Clock
 from icpo.trainer.logits import loss_by_torch, loss_in_place
 from icpo.trainer.update import Learner, UpdateConfig
+from tiny_policy import PAD, llama, logp_alone, qwen3, random_batch
 
 TEMPERATURE = 0.8
 

@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import tiny_policy
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+import tiny_policy
 from icpo.trainer import TrainConfig
 
 WORDS = ["<pad>", "<bos>", "<eos>", "Q", "A", "red", "blue", "so", *"0123", "=", "it", "is"]
