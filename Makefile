@@ -31,7 +31,7 @@ extension_sources := Cargo.toml Cargo.lock $(shell find src kernels -type f 2>/d
 
 .DEFAULT_GOAL := help
 .PHONY: help prerequisites setup build fmt fmt-check lint lint-rust lint-python types \
-	test test-rust test-python test-verl test-standin test-peer fuzz kernels wheel sdist wheel-test \
+	test test-rust test-python test-notebooks test-verl test-standin test-peer fuzz kernels wheel sdist wheel-test \
 	bench bench-gpu bench-reward demo ablation notebooks clean
 
 help:  ## List the targets
@@ -100,6 +100,10 @@ test-python: $(built)  ## Run the Python tests, but for those of the verl plugin
 test-verl: $(built)  ## Run the tests of the verl plugin
 	$(python) -m pytest -m verl
 
+# At reduced size; nothing is written into them.
+test-notebooks: $(built)  ## Run the notebooks of examples/
+	$(python) scripts/notebooks.py --quick
+
 # In a process of its own, which takes the stand-in for a driver.
 test-standin: $(built)  ## Run the CUDA path without a GPU, on a stand-in driver
 	$(python) -m pytest tests/standin
@@ -110,8 +114,8 @@ test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and 
 		"$(peer_venv)/bin/python" -m pytest tests/python/reward
 
 test:  ## Run every check: what CI runs
-	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-verl test-standin \
-		test-peer wheel-test
+	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-notebooks \
+		test-verl test-standin test-peer wheel-test
 
 ##### Distributions
 
@@ -160,9 +164,9 @@ ablation: $(built)  ## The same for all methods, with more seeds: half an hour o
 	$(python) examples/tiny/demo.py --out runs/ablation --seeds 0 1 2 3 4 5 --methods grpo \
 		grpo_extra_rollouts icpo icpo:reference icpo_always icpo_bonus $(ARGS)
 
-# Full size takes a while on 2 cores; QUICK=1: as in the tests.
-notebooks: $(built)  ## Run the notebooks of examples/ and keep their outputs
-	$(python) scripts/notebooks.py $(if $(QUICK),--quick) $(ARGS)
+# ARGS: the beginnings of some names. At full size all of them take an hour on 2 cores.
+notebooks: $(built)  ## Run the notebooks of examples/ at full size, and keep their outputs
+	$(python) scripts/notebooks.py $(ARGS)
 
 clean:  ## Delete everything that the other targets made
 	rm -rf "$(VENV)" "$(peer_venv)" .venv-kernels python/icpo/kernels target dist .mypy_cache .pytest_cache .ruff_cache
