@@ -126,9 +126,12 @@ def test_beside_a_group_it_has_no_part_in_advantages(folder, monkeypatch, tokeni
     text, _ = solution(tokenizer, RIGHT, 2)
     [row] = asked_rows(run, tokenizer, [text])
     run.go(by_kind(tokenizer, policy=[WRONG, WRONG, WRONG, RIGHT], expert=[]), [row])
-    advantages = [float(row["icpo_advantage"]) for row in run.queue.rows("uid-0")]
+    *policy, stored = run.queue.rows("uid-0")
+    # Which of the requests got the right response is chance: they are asked at once.
+    pairs = sorted((float(row["rm_scores"].sum()), float(row["icpo_advantage"])) for row in policy)
     # (R - 1/4) / 0.5, the deviation of 0, 0, 0, 1.
-    np.testing.assert_allclose(advantages, [-0.5, -0.5, -0.5, 1.5, 0.0], atol=1e-5)
+    np.testing.assert_allclose(pairs, [(0.0, -0.5)] * 3 + [(1.0, 1.5)], atol=1e-5)
+    assert stored["icpo_expert"] == 1 and float(stored["icpo_advantage"]) == 0.0
 
 
 @pytest.mark.parametrize("lesson", [False, True])
