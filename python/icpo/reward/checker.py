@@ -28,6 +28,7 @@ class Verdict:
     #:
     #: - ``gold``, ``response``: no answer could be read there. ``gold`` also stands for a gold
     #:   answer in prose that the response does not repeat.
+    #: - ``syntax``: what was found there can not be read.
     #: - ``budget``: the setting ``work`` was used up.
     #: - ``too_large``: nested deeper than comparison follows.
     #: - ``undecided``: nothing proves or refutes it.
