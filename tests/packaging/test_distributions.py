@@ -68,9 +68,10 @@ def test_wheel_contents(wheel: Path) -> None:
         names = set(archive.namelist())
     info = {n for n in names if re.match(r"icpo_rs-[^/]+\.dist-info/", n)}
     assert any(n.endswith("/licenses/LICENSE") for n in info)
-    suffixes = (".py", ".pyi", ".typed", ".yaml", ".cubin")
+    suffixes = (".py", ".pyi", ".typed", ".yaml", ".css", ".cubin")
     python = {n.removeprefix("python/") for n in sources("python", *suffixes)}
     assert {"icpo/py.typed", "icpo/_core.pyi", "icpo/verl/config/icpo/on.yaml"} <= names
+    assert "icpo/report/style.css" in names
     # Where Hydra looks for plugins.
     assert "hydra_plugins/icpo_searchpath/__init__.py" in names
     assert names - info == python | {"icpo/_core.abi3.so"}
