@@ -10,7 +10,7 @@ import numpy as np
 
 from icpo.errors import ConfigError
 from icpo.generation.engine import Completion, Engine, Sampling
-from icpo.generation.text import Done, Message, TextCompletion, TextRequest, cut
+from icpo.generation.text import Done, Message, TextCompletion, TextRequest, cut, in_groups
 from icpo.types import Tokens
 
 __all__ = ["EncodePrompt", "LocalEngine", "prompt_encoder"]
@@ -54,13 +54,7 @@ class LocalEngine:
         self, requests: Sequence[TextRequest], done: Done | None = None
     ) -> list[TextCompletion]:
         """See `TextEngine`. `done` is called when a group is finished."""
-        found: list[TextCompletion] = []
-        for start in range(0, len(requests), self._together):
-            for place, answer in enumerate(self._group(requests[start : start + self._together])):
-                found.append(answer)
-                if done is not None:
-                    done(start + place, answer)
-        return found
+        return in_groups(requests, self._together, self._group, done)
 
     def count(self, prompt: str | tuple[Message, ...]) -> int:
         """See `TextEngine`."""

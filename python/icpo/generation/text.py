@@ -23,6 +23,7 @@ __all__ = [
     "TextEngine",
     "TextRequest",
     "cut",
+    "in_groups",
     "seed_of",
 ]
 
@@ -103,6 +104,22 @@ class TextEngine(Protocol):
     def describe(self) -> Mapping[str, Any]:
         """What answers: model, libraries and their versions. Plain values."""
         ...
+
+
+def in_groups(
+    requests: Sequence[TextRequest],
+    size: int,
+    answer: Callable[[Sequence[TextRequest]], Sequence[TextCompletion]],
+    done: Done | None,
+) -> list[TextCompletion]:
+    """Answers so many requests at once; `done` is told of each when its group is finished."""
+    found: list[TextCompletion] = []
+    for start in range(0, len(requests), size):
+        for place, completion in enumerate(answer(requests[start : start + size])):
+            found.append(completion)
+            if done is not None:
+                done(start + place, completion)
+    return found
 
 
 def cut(text: str, stop: Sequence[str]) -> str | None:

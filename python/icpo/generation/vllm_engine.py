@@ -7,7 +7,14 @@ from typing import Any
 
 from icpo.errors import ConfigError
 from icpo.generation.local_engine import prompt_encoder
-from icpo.generation.text import Done, EngineError, Message, TextCompletion, TextRequest
+from icpo.generation.text import (
+    Done,
+    EngineError,
+    Message,
+    TextCompletion,
+    TextRequest,
+    in_groups,
+)
 
 __all__ = ["VllmEngine"]
 
@@ -50,13 +57,7 @@ class VllmEngine:
         self, requests: Sequence[TextRequest], done: Done | None = None
     ) -> list[TextCompletion]:
         """See `TextEngine`. `done` is called when a group is finished."""
-        found: list[TextCompletion] = []
-        for start in range(0, len(requests), self._together):
-            for place, answer in enumerate(self._group(requests[start : start + self._together])):
-                found.append(answer)
-                if done is not None:
-                    done(start + place, answer)
-        return found
+        return in_groups(requests, self._together, self._group, done)
 
     def count(self, prompt: str | tuple[Message, ...]) -> int:
         """See `TextEngine`."""
