@@ -84,6 +84,7 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--timeout", type=float, metavar="SECONDS", help="of a server (default: 600)")
     add("--attempts", type=int, metavar="N", help="at a request (default: 9)")
     add("--tokenizer", metavar="NAME", help="to measure prompts for a server")
+    add("--dialect", metavar="NAME", help="of a server: vllm (default), llama.cpp, transformers")
     add("--key-variable", metavar="NAME", help="with the server's key (default: OPENAI_API_KEY)")
 
     asked = parser.add_argument_group("what is asked")
@@ -119,6 +120,12 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--temperature", type=float, metavar="T", help="default: 0.6; 0 is greedy")
     add("--top-p", type=float, metavar="P", help="default: 1")
     add("--top-k", type=int, metavar="K", help="default: 0, all tokens")
+    add(
+        "--repetition-penalty",
+        type=float,
+        metavar="P",
+        help="of tokens that occurred before (default: 1, none)",
+    )
     add("--stop", action="append", metavar="TEXT", help="ends a response; may be repeated")
     add("--profile", metavar="NAME", help="the checker's conventions (default: strict)")
     parser.set_defaults(run=_eval)
@@ -190,6 +197,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
                     "timeout",
                     "attempts",
                     "tokenizer",
+                    "dialect",
                     "key_variable",
                 )
             },
@@ -209,6 +217,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
                 "temperature",
                 "top_p",
                 "top_k",
+                "repetition_penalty",
                 "stop",
                 "profile",
             )

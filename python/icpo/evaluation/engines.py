@@ -85,6 +85,7 @@ def _server(settings: EngineSettings, chat: bool) -> TextEngine:
         retry=Retry(settings.attempts),
         key=os.environ.get(settings.key_variable),
         count=count,
+        dialect=settings.dialect,
     )
 
 

@@ -51,6 +51,9 @@ class EngineSettings(Section, key="engine"):
     attempts: Count = 9
     #: Tokenizer with which prompts for a server are measured; null: `prompt_tokens` has no effect.
     tokenizer: str | None = None
+    #: Which server it is, if a repetition penalty is asked for: a name in
+    #: `icpo.generation.server_engine.DIALECTS`.
+    dialect: str = "vllm"
     #: Environment variable with the server's key, if it is set.
     key_variable: str = "OPENAI_API_KEY"
 
@@ -107,6 +110,8 @@ class EvalSettings(Section):
     top_p: Share = 1.0
     #: Sample from so many of the most likely tokens; 0: from all.
     top_k: Natural = 0
+    #: Makes tokens that occurred before, in prompt or response, less likely; 1: no penalty.
+    repetition_penalty: Positive = 1.0
     #: A response ends before the first of these texts.
     stop: tuple[str, ...] = ()
     #: Whose conventions the checker follows.
@@ -139,7 +144,13 @@ class EvalSettings(Section):
     @property
     def sampling(self) -> Sampling:
         """As an engine takes it."""
-        return Sampling(self.max_new_tokens, self.temperature, self.top_p, self.top_k)
+        return Sampling(
+            self.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.repetition_penalty,
+        )
 
     def samples_of(self, usual: int) -> int:
         """Samples of each problem of a benchmark that has so many: greedy ones are all the same."""

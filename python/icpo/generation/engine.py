@@ -32,6 +32,10 @@ class Sampling:
     top_p: float = 1.0
     #: Sample from so many of the most likely tokens; 0: from all.
     top_k: int = 0
+    #: Makes tokens that occurred before, in prompt or completion, less likely: before anything
+    #: else their logits are divided by it where positive and multiplied where negative, at
+    #: temperature 0, too. 1: no penalty.
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -43,6 +47,10 @@ class Sampling:
             raise ConfigError(f"top_p: expected a number above 0 and up to 1, got {self.top_p}")
         if self.top_k < 0:
             raise ConfigError(f"top_k: expected a number from 0, got {self.top_k}")
+        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+            raise ConfigError(
+                f"repetition_penalty: expected a number above 0, got {self.repetition_penalty}"
+            )
 
     @property
     def greedy(self) -> bool:
@@ -57,7 +65,9 @@ class Completion:
     #: With the end token, if it ended by itself.
     tokens: Tokens  # (L,)
     #: Of each token, under softmax(logits / temperature) over the whole vocabulary, before top-p
-    #: and top-k: what the training forward computes too. At temperature 0, as at 1.
+    #: and top-k and without the repetition penalty: what the training forward computes too. So
+    #: with a penalty, as with top-p, these are not what tokens were drawn with. At temperature 0,
+    #: as at 1.
     logp: NDArray[np.float32]  # (L,)
     #: Whether it ended by itself.
     finished: bool

@@ -1,4 +1,4 @@
-"""From logits to a token: temperature, top-k, top-p, and one uniform number a token.
+"""From logits to a token: penalty, temperature, top-k, top-p, and one uniform number a token.
 
 The uniform number is a hash of the prompt's seed and the token's position (splitmix64: a counter
 goes in, 64 mixed bits come out). No generator has a state that neighbours could move on.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from icpo.generation.engine import Sampling
+from icpo.generation.penalty import penalised
 
 __all__ = ["choose", "kept", "uniforms"]
 
@@ -73,30 +74,49 @@ def _drawn(weight: Tensor, uniform: Tensor) -> Tensor:
     return found.clamp_(max=weight.shape[-1] - 1)
 
 
-def choose(logits: Tensor, uniform: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """A token of each row, and its log-probability before top-k and top-p: (B,) and (B,).
+def _tempered(scores: Tensor, sampling: Sampling) -> Tensor:
+    return scores if sampling.temperature in (0, 1) else scores / sampling.temperature
+
+
+def choose(
+    logits: Tensor, uniform: Tensor, sampling: Sampling, seen: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A token of each row, and its log-probability without penalty, top-k and top-p: (B,) and (B,).
 
     Args:
         logits: (B, V) in any floating dtype; the arithmetic is float32.
         uniform: (B,) float64 in [0, 1); not read at temperature 0.
         sampling: its `max_new_tokens` is not read.
+        seen: (B, V) tokens that the repetition penalty falls on; None: there is no penalty.
 
     Rows with NaN, +inf, or nothing but -inf have the log-probability NaN.
     """
     rows = max(1, _LOGITS_AT_ONCE // logits.shape[-1])
     if len(logits) > rows:
-        parts = zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
-        tokens, logps = zip(*(choose(*part, sampling) for part in parts), strict=True)
+        tokens, logps = zip(
+            *(
+                choose(
+                    logits[part],
+                    uniform[part],
+                    sampling,
+                    None if seen is None else seen[part],
+                )
+                for part in (slice(at, at + rows) for at in range(0, len(logits), rows))
+            ),
+            strict=True,
+        )
         return torch.cat(tokens), torch.cat(logps)
 
     scores = logits.float()
-    if sampling.temperature not in (0, 1):
-        scores = scores / sampling.temperature
-    logp = scores.log_softmax(-1)
+    logp = _tempered(scores, sampling).log_softmax(-1)
+    drawn = logp
+    if seen is not None:
+        scores = penalised(scores, seen, sampling.repetition_penalty)
+        drawn = _tempered(scores, sampling).log_softmax(-1)
     if sampling.greedy:
-        token = logp.argmax(-1)
+        token = drawn.argmax(-1)
     else:
-        weight = logp.exp()
+        weight = drawn.exp()
         if sampling.top_k or sampling.top_p < 1:
             weight = weight * kept(weight, sampling)
         token = _drawn(weight, uniform)

@@ -19,13 +19,24 @@ from typing import Any
 from icpo.errors import ConfigError
 from icpo.generation.text import Done, EngineError, Message, TextCompletion, TextRequest, seed_of
 
-__all__ = ["Retry", "ServerEngine"]
+__all__ = ["DIALECTS", "Retry", "ServerEngine"]
 
 #: Answers that say "not now". What the server has no patience for (4xx) will not get better.
 _NOT_NOW = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 #: Servers keep seeds in 32 bits, some with a sign, and some read the greatest one as "none".
 _SEED_BITS = 31
+
+#: How servers are told a repetition penalty, of which OpenAI's protocol knows nothing. A wrong
+#: field is refused by some servers (transformers) and silently left out by others (llama.cpp).
+DIALECTS: dict[str, Callable[[float], dict[str, Any]]] = {
+    # SGLang likewise.
+    "vllm": lambda penalty: {"repetition_penalty": penalty},
+    # It would look at the last 64 tokens only; -1: at all.
+    "llama.cpp": lambda penalty: {"repeat_penalty": penalty, "repeat_last_n": -1},
+    # It takes 1 + frequency_penalty for its repetition penalty.
+    "transformers": lambda penalty: {"frequency_penalty": penalty - 1},
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class ServerEngine:
         retry: Retry | None = None,
         key: str | None = None,
         count: Callable[[str | tuple[Message, ...]], int] | None = None,
+        dialect: str = "vllm",
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Asks nothing yet, unless the model has to be found out.
@@ -96,7 +108,8 @@ class ServerEngine:
             retry: what happens then; None: the defaults.
             key: sent as bearer token.
             count: tokens of a prompt, if a tokenizer is at hand.
-            extra: more fields for each request, such as ``repetition_penalty``.
+            dialect: a name in `DIALECTS`: which server it is, if a repetition penalty is asked for.
+            extra: more fields for each request, such as ``min_p``; they replace this engine's own.
 
         Raises:
             ConfigError: an argument is out of range, or the server has not one model.
@@ -108,11 +121,14 @@ class ServerEngine:
             raise ConfigError(f"timeout: expected seconds above 0, got {timeout}")
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"url: expected http:// or https://, got {url!r}")
+        if dialect not in DIALECTS:
+            raise ConfigError(f"dialect: expected one of {', '.join(DIALECTS)}, got {dialect!r}")
         self._url = url.rstrip("/")
         self._concurrency, self._timeout = concurrency, timeout
         self._retry = retry or Retry()
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._count = count
+        self._penalty = DIALECTS[dialect]
         self._extra = dict(extra or {})
         # Some servers load what they are asked for, and list only what is loaded.
         self.model = self._only_model() if model is None else model
@@ -211,13 +227,15 @@ class ServerEngine:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": request.seed >> (64 - _SEED_BITS),
-            **self._extra,
         }
         # No part of OpenAI's protocol, and refused by some servers.
         if sampling.top_k:
             body["top_k"] = sampling.top_k
+        if sampling.repetition_penalty != 1:
+            body |= self._penalty(sampling.repetition_penalty)
         if request.stop:
             body["stop"] = list(request.stop)
+        body |= self._extra
         if isinstance(request.prompt, str):
             return "completions", {**body, "prompt": request.prompt}
         said = [message._asdict() for message in request.prompt]

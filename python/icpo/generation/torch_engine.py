@@ -18,6 +18,7 @@ from icpo.generation.batches import batches, parts
 from icpo.generation.cache import RowCache, Vacancies
 from icpo.generation.engine import Completion, Sampling
 from icpo.generation.padding import left_padded, mask_for
+from icpo.generation.penalty import seen_in
 from icpo.generation.sampling import choose, uniforms
 from icpo.generation.transcript import Transcript
 from icpo.types import Tokens
@@ -130,17 +131,22 @@ class TorchEngine:
         """Continues these prompts together; completions by prompt, as they finish."""
         limit = sampling.max_new_tokens
         transcript = Transcript(rows, limit, self._end_ids)
-        batch, logits = self._read([prompts[row] for row in rows], limit)
+        mine = [prompts[row] for row in rows]
+        batch, logits = self._read(mine, limit)
         device = logits.device
+        penalty = sampling.repetition_penalty != 1
+        seen = seen_in(mine, logits.shape[-1], device) if penalty else None
         uniform = torch.from_numpy(uniforms([seeds[row] for row in rows], limit)).to(device)
         look = _TOKENS_A_LOOK.get(device.type, _TOKENS_A_LOOK_ELSEWHERE)
-        unseen: list[tuple[Tensor, Tensor]] = []
+        unread: list[tuple[Tensor, Tensor]] = []
         for step in range(limit):
-            token, logp = choose(logits, uniform[:, step], sampling)
-            unseen.append((token, logp))
-            if len(unseen) == look or step + 1 == limit:
-                tokens, logps = (torch.stack(part, dim=1) for part in zip(*unseen, strict=True))
-                unseen.clear()
+            token, logp = choose(logits, uniform[:, step], sampling, seen)
+            if seen is not None:
+                seen.scatter_(1, token[:, None], True)
+            unread.append((token, logp))
+            if len(unread) == look or step + 1 == limit:
+                tokens, logps = (torch.stack(part, dim=1) for part in zip(*unread, strict=True))
+                unread.clear()
                 if finished := transcript.add(tokens.cpu().numpy(), logps.cpu().numpy()):
                     yield finished
                 if transcript.running == 0:
@@ -149,6 +155,7 @@ class TorchEngine:
                     vacancies = transcript.drop(device)
                     batch.close(vacancies)
                     token, uniform = vacancies.close(token), vacancies.close(uniform)
+                    seen = None if seen is None else vacancies.close(seen)
             logits = self._append(batch, token, limit - 1 - step)
 
     def _read(self, prompts: Sequence[Tokens], limit: int) -> tuple[_Batch, Tensor]:

@@ -97,6 +97,7 @@ class VllmEngine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k or -1,
+            repetition_penalty=sampling.repetition_penalty,
             # torch takes signed ones.
             seed=request.seed >> 1,
             stop=list(request.stop),

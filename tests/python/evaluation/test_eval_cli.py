@@ -103,6 +103,20 @@ def test_a_server(place, capsys):
     assert stored(place / "s").template.chat
 
 
+def test_a_repetition_penalty_reaches_the_server_and_belongs_to_the_evaluation(place, capsys):
+    pytest.importorskip("httpx", reason="httpx is not installed")
+    with serving(lambda request: ("1", "stop")) as server:
+        arguments = ["eval", "say=say.jsonl", "--server", server.url, "--out", "s"]
+        more = ["--samples", "1", "--dialect", "llama.cpp", "--repetition-penalty"]
+        assert cli.main([*arguments, *more, "1.1"]) == 0
+        assert {body["repeat_penalty"] for _, body, _ in server.bodies} == {1.1}
+        assert stored(place / "s").sampling.repetition_penalty == 1.1
+        capsys.readouterr()
+        assert "repetition_penalty was 1.1, and is 1.2" in refusal(
+            capsys, *arguments, *more, "1.2", "--resume"
+        )
+
+
 def test_a_server_that_goes_away(place, capsys):
     pytest.importorskip("httpx", reason="httpx is not installed")
     faults = [None] * 4 + [404] * 99
@@ -135,6 +149,10 @@ def test_a_server_that_goes_away(place, capsys):
         (["say=say.jsonl"], "icpo eval: engine.model: expected a folder or a name on the hub"),
         (["say=say.jsonl", "--model", "no/such/thing"], "icpo eval: model.path: expected a folder"),
         (["say=say.jsonl", "--top-p", "2"], "icpo eval: top_p: expected a number above 0 up to 1"),
+        (
+            ["say=say.jsonl", "--repetition-penalty", "0"],
+            "icpo eval: repetition_penalty: expected a number above 0",
+        ),
         (["--resume", "--out", "none"], "icpo eval: benchmarks: expected at least one, got none"),
     ],
 )

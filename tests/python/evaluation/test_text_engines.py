@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,16 +137,19 @@ def test_vllm_is_asked_with_token_ids_and_seeds(monkeypatch):
     engine = VllmEngine("some/model", together=2)
     told = []
     found = engine.complete(
-        [ask("ab", 6, stop=("x",)), ask((Message("user", "c"),), 8), ask("d", 2**64 - 1)],
+        [
+            ask("ab", 6, stop=("x",)),
+            ask((Message("user", "c"),), 8),
+            ask("d", 2**64 - 1, sampling=replace(SAMPLING, repetition_penalty=1.2)),
+        ],
         lambda place, answer: told.append(place),
     )
     assert told == [0, 1, 2]
     assert found[:2] == [TextCompletion("3", True, 2, 2), TextCompletion("4", False, 2, 2)]
     prompts, parameters = engine._llm.seen
     assert prompts == [{"prompt_token_ids": [100]}] and parameters[0]["seed"] < 2**63
-    assert {name: parameters[0][name] for name in ("n", "max_tokens", "top_p", "top_k")} == {
-        "n": 1, "max_tokens": 16, "top_p": 0.9, "top_k": -1,
-    }  # fmt: skip
+    names = ("n", "max_tokens", "top_p", "top_k", "repetition_penalty")
+    assert [parameters[0][name] for name in names] == [1, 16, 0.9, -1, 1.2]
     with pytest.raises(ConfigError, match="model: none: vLLM can not load it: no such model"):
         VllmEngine("none")
     # It waits for the last of a group, so groups are large unless somebody says otherwise.
@@ -181,7 +185,7 @@ def test_vllm_and_httpx_are_named_where_they_are_missing():
 
 def test_texts_and_chats_go_where_they_belong(monkeypatch):
     with serving(lambda request: ("6 7", "length")) as server:
-        engine = ServerEngine(server.url, key="secret", extra={"repetition_penalty": 1.1})
+        engine = ServerEngine(server.url, key="secret", extra={"min_p": 0.1})
         assert engine.model == "fake" and engine.count("a") is None and engine.together == 1
         chat = (Message("system", "Be brief."), Message("user", "1 + 1?"))
         sampling = Sampling(5, temperature=0.5, top_p=0.8, top_k=3)
@@ -194,11 +198,33 @@ def test_texts_and_chats_go_where_they_belong(monkeypatch):
     assert key == "Bearer secret"
     assert text == {
         "model": "fake", "prompt": "1 + 1 =", "max_tokens": 16, "temperature": 0.6, "top_p": 0.9,
-        "seed": 2**30, "stop": ["\n"], "repetition_penalty": 1.1,
+        "seed": 2**30, "stop": ["\n"], "min_p": 0.1,
     }  # fmt: skip
     said, _ = bodies["/v1/chat/completions"]
     assert said["messages"] == [message._asdict() for message in chat]
     assert (said["top_k"], said["max_tokens"], "stop" in said) == (3, 5, False)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields"),
+    [
+        ("vllm", {"repetition_penalty": 1.1}),
+        ("llama.cpp", {"repeat_penalty": 1.1, "repeat_last_n": -1}),
+        ("transformers", {"frequency_penalty": pytest.approx(0.1)}),
+    ],
+)
+def test_a_repetition_penalty_is_said_in_the_server_s_words(dialect, fields):
+    with serving(echo) as server:
+        penalised = ask("a", sampling=replace(SAMPLING, repetition_penalty=1.1))
+        for extra in ({}, {next(iter(fields)): 3}):
+            engine = ServerEngine(server.url, "fake", dialect=dialect, extra=extra)
+            engine.complete([ask("a")])
+            engine.complete([penalised])
+        plain, said, extra_alone, replaced = (body for _, body, _ in server.bodies)
+    assert said == {**plain, **fields} and not set(fields) & set(plain)
+    assert extra_alone == {**plain, **extra} and replaced == {**said, **extra}
+    # What transformers makes of it again is the penalty, to the last digit.
+    assert dialect != "transformers" or 1.0 + said["frequency_penalty"] == 1.1
 
 
 def test_no_more_at_once_than_allowed():
@@ -325,6 +351,7 @@ def test_waits_double_up_to_a_limit():
         ({"url": "localhost:1"}, "url: expected http:// or https://, got 'localhost:1'"),
         ({"concurrency": 0}, "concurrency: expected at least 1, got 0"),
         ({"timeout": 0}, "timeout: expected seconds above 0, got 0"),
+        ({"dialect": "tgi"}, "dialect: expected one of vllm, llama.cpp, transformers, got 'tgi'"),
     ],
 )
 def test_bad_arguments_of_servers(arguments, message):
