@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_server import serving
 
+from fake_server import QUICK_FAULTS, SLOW_FAULTS, serving
 from fakes import ScriptedEngine
 from icpo import ConfigError
 from icpo.evaluation.engines import open_engine
@@ -237,14 +237,12 @@ def test_no_more_at_once_than_allowed():
         assert set(server.asked.values()) == {1}
 
 
-FAULTS = ("drop", "truncated", "malformed", "empty", "endless", 429, 500, 503)
-
-
 def test_a_bad_server_loses_nothing_and_is_asked_nothing_twice_but_what_it_failed():
     rng = np.random.default_rng(0)
     # Of each request the first few attempts fail, each in its own way.
     plans = [
-        [FAULTS[i] for i in rng.integers(0, len(FAULTS), rng.integers(0, 5))] for _ in range(60)
+        [QUICK_FAULTS[i] for i in rng.integers(0, len(QUICK_FAULTS), rng.integers(0, 5))]
+        for _ in range(60)
     ]
 
     def faults(request, before):
@@ -261,8 +259,9 @@ def test_a_bad_server_loses_nothing_and_is_asked_nothing_twice_but_what_it_faile
         assert sum(server.asked.values()) == 60 + sum(map(len, plans))
 
 
-def test_an_answer_that_does_not_come_is_asked_for_again():
-    with serving(echo, lambda request, before: "slow" if before == 0 else None) as server:
+@pytest.mark.parametrize("fault", SLOW_FAULTS)
+def test_an_answer_that_does_not_come_is_asked_for_again(fault):
+    with serving(echo, lambda request, before: fault if before == 0 else None) as server:
         engine = ServerEngine(server.url, "fake", timeout=0.2, retry=QUICK)
         assert engine.complete([ask("a")])[0].text == "answer to a"
         assert list(server.asked.values()) == [2]

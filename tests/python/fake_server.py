@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -15,12 +16,38 @@ from typing import Any
 #: From the request and how often it came before, to a fault; None: answer it.
 Faults = Callable[[dict[str, Any], int], "str | int | None"]
 
+#: Every way to fail: statuses, and methods of `FakeServer`. The last two take the client's timeout.
+QUICK_FAULTS = (429, 500, 503, "drop", "truncated", "malformed", "missing", "empty", "endless")
+SLOW_FAULTS = ("hang", "stall")
+
+#: What a status says about when to come back: seconds, or a date, which nobody needs to read.
+_RETRY_AFTER = {429: "0.01", 503: "Sat, 01 Jan 2000 00:00:00 GMT"}
+
+
+def name_of(request: dict[str, Any]) -> str:
+    """What is asked: the same for the same request, whenever and however often it comes."""
+    return json.dumps([request.get("prompt"), request.get("messages"), request["seed"]])
+
+
+def hashed_faults(seed: int, share: float, kinds=QUICK_FAULTS) -> Faults:
+    """This share of attempts fails, chosen by request and attempt: no matter what comes first."""
+
+    def faults(request, before):
+        text = f"{seed} {before} {name_of(request)}"
+        luck = hashlib.sha256(text.encode()).digest()
+        fails = int.from_bytes(luck[:8], "big") / 2**64 < share
+        return kinds[int.from_bytes(luck[8:16], "big") % len(kinds)] if fails else None
+
+    return faults
+
 
 class FakeServer:
     """Answers with ``answer(request)``: a text and a reason why it ends."""
 
     def __init__(self, answer, faults: Faults = lambda request, before: None):
         self.answer, self.faults = answer, faults
+        #: So many answers, then it is gone for good.
+        self.lasts: int | None = None
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any], str | None]] = []
@@ -63,7 +90,7 @@ class FakeServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def handle(self, handler, request):
-        name = json.dumps([request.get("prompt"), request.get("messages"), request["seed"]])
+        name = name_of(request)
         with self._lock:
             before = self.asked[name]
             self.asked[name] += 1
@@ -76,10 +103,17 @@ class FakeServer:
         fault = self.faults(request, before)
         if fault is None:
             with self._lock:
-                self.answered[name] += 1
-            handler.reply(200, self._content(handler.path, request))
+                gone = self.lasts is not None and self.answered.total() >= self.lasts
+                if not gone:
+                    self.answered[name] += 1
+            if gone:
+                self._drop(handler)
+                self.close()
+            else:
+                handler.reply(200, self._content(handler.path, request))
         elif isinstance(fault, int):
-            handler.reply(fault, {"error": {"message": f"fault {fault}"}}, [("Retry-After", "0")])
+            after = [("Retry-After", _RETRY_AFTER.get(fault, "0"))]
+            handler.reply(fault, {"error": {"message": f"fault {fault}"}}, after)
         else:
             getattr(self, f"_{fault}")(handler)
 
@@ -102,15 +136,28 @@ class FakeServer:
     def _malformed(self, handler):
         handler.reply(200, b'{"choices": [{"text": "hal')
 
+    def _missing(self, handler):
+        handler.reply(200, {"choices": [{"index": 0, "finish_reason": "stop"}]})
+
     def _empty(self, handler):
         handler.reply(200, {"choices": []})
 
     def _endless(self, handler):
         handler.reply(200, {"choices": [{"text": "no reason", "finish_reason": None}]})
 
-    def _slow(self, handler):
-        time.sleep(1.0)
-        handler.reply(200, {"choices": []})
+    def _hang(self, handler):
+        handler.connection.settimeout(30)
+        handler.connection.recv(1)  # until the client gives up
+        self._drop(handler)
+
+    def _stall(self, handler):
+        handler.reply(200, b'{"choices": [', length=500)
+        self._hang(handler)
+
+    def close(self):
+        """Takes no connection any more."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 @contextmanager
@@ -121,6 +168,5 @@ def serving(answer, faults: Faults = lambda request, before: None):
     try:
         yield server
     finally:
-        server._server.shutdown()
-        server._server.server_close()
+        server.close()
         thread.join()
