@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from icpo.test_time.config import SearchConfig
-from icpo.test_time.search import Count, Point, Search, Spending, Task
+from icpo.test_time.search import Fits, Point, Search, Spending, Task
 from icpo.test_time.talk import Talk, point, visible
 
 __all__ = ["search"]
 
 
-def search(task: Task, config: SearchConfig, count: Count) -> Search:
+def search(task: Task, config: SearchConfig, fits: Fits) -> Search:
     """See `icpo.test_time.search.Method`."""
-    talk, spent = Talk(task, config, count), Spending()
+    talk, spent = Talk(task, config, fits), Spending()
     # The keys of plain sampling, so that it begins with the same answers: what differs in the end
     # is owed to refinement, and answers that both need are asked for once.
     answers = list((yield talk.ask("final/answer", [], rewards=False, times=config.answers)))
@@ -45,13 +45,14 @@ def search(task: Task, config: SearchConfig, count: Count) -> Search:
             }
             satisfied = [place for place in going_on if _approves(said[place], config)]
             going_on = [place for place in going_on if place not in satisfied]
-            better = yield [
-                talk.refine(f"{name}/answer {place}", answers[place].text, said[place])
-                for place in going_on
-            ]
-            spent.add(better)
-            for place, answer in zip(going_on, better, strict=True):
-                answers[place] = answer
+            if going_on:
+                better = yield [
+                    talk.refine(f"{name}/answer {place}", answers[place].text, said[place])
+                    for place in going_on
+                ]
+                spent.add(better)
+                for place, answer in zip(going_on, better, strict=True):
+                    answers[place] = answer
             trace.append(
                 {
                     "round": name,
