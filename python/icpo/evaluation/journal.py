@@ -1,4 +1,4 @@
-"""The journal of an evaluation: a JSON line for each response, written as soon as it is there.
+"""A journal of responses: a JSON line for each, written as soon as it is there.
 
 A process may be killed at any byte. What follows the last line end is cut off when the journal is
 opened again, and asked for again; everything before it is kept.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -17,23 +17,28 @@ from icpo.errors import CheckpointError, DataError
 
 __all__ = ["Journal", "Key", "remove"]
 
-#: Benchmark, demonstrations, seed, problem, sample.
-Key = tuple[str, int, int, str, int]
+#: What tells a response from the others, in the order of the names that a journal has for it.
+Key = tuple[Any, ...]
 
+#: The names in the journal of an evaluation.
 _KEY = ("benchmark", "shots", "seed", "id", "sample")
 
 
 class Journal:
     """Responses by key, on the disk. A context manager; one process at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = _KEY) -> None:
         """Opens the journal, or begins one.
+
+        Args:
+            path: of the file.
+            names: what the parts of a key are called in it.
 
         Raises:
             CheckpointError: another process is writing to it.
             DataError: a line in it is no response; it names the line.
         """
-        self._path = path
+        self._path, self._names = path, tuple(names)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _locked(path)
         #: Where the line of each response begins.
@@ -57,7 +62,7 @@ class Journal:
         """Writes a response, past every buffer of this process; one that is there already stays."""
         if key in self._places:
             return
-        row = {**dict(zip(_KEY, key, strict=True)), **content}
+        row = {**dict(zip(self._names, key, strict=True)), **content}
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         self._file.write(line)
         self._file.flush()
@@ -92,12 +97,14 @@ class Journal:
                 break
             try:
                 row = _parsed(line)
-                benchmark, shots, seed, id, sample = (row[name] for name in _KEY)
+                key = tuple(row[name] for name in self._names)
+                known = key in self._places
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
                     f"{self._path}: line {number}: expected a response, got {line[:80]!r}: {error}"
                 ) from None
-            self._places.setdefault((benchmark, shots, seed, id, sample), end)
+            if not known:
+                self._places[key] = end
             end += len(line)
         return end
 
@@ -120,7 +127,7 @@ def _locked(path: Path) -> IO[bytes]:
     except OSError:
         file.close()
         raise CheckpointError(
-            f"{path}: expected the evaluation to have stopped, but another process is writing to it"
+            f"{path}: expected nobody else to write to it, but another process is writing to it"
         ) from None
     return file
 

@@ -42,6 +42,26 @@ def judge(question: Question, text: str, checker: Checker) -> Judgement:
 def votes(question: Question, texts: Sequence[str], checker: Checker) -> list[int]:
     """For each response the number of its answer, the same for answers that are equal; -1: none."""
     if question.options is None:
-        return checker.cluster(texts)
+        numbers = checker.cluster(texts)
+        return [
+            number if readable else -1
+            for number, readable in zip(numbers, _readable(texts, checker), strict=True)
+        ]
     chosen = (question.options.chosen(text, checker) for text in texts)
     return [-1 if option is None else option for option in chosen]
+
+
+#: Reasons for which a response has no answer, or none that means something.
+_NOT_READ = frozenset({"response", "syntax", "too_large"})
+
+#: Gold answers to read responses against: some are read as labels only if a label is asked for.
+_ANY_GOLD = ("0", "A")
+
+
+def _readable(texts: Sequence[str], checker: Checker) -> list[bool]:
+    """Whether an answer can be read in each response. A cluster takes any words for one."""
+    tried = [checker.check_many(texts, gold) for gold in _ANY_GOLD]
+    return [
+        any(verdict.reason not in _NOT_READ for verdict in verdicts)
+        for verdicts in zip(*tried, strict=True)
+    ]

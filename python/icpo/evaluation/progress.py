@@ -25,12 +25,17 @@ class Progress:
         stream: TextIO | None = None,
         every: float = 10.0,
         now: Callable[[], float] = time.monotonic,
+        title: str = "",
     ) -> None:
-        """`total` responses are to be had, `had` of which were there before."""
+        """`total` responses are to be had, `had` of which were there before.
+
+        `title` stands before everything that is shown.
+        """
         self._stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
         self._every = 0.1 if self._terminal else every
         self._now, self._began = now, now()
+        self._title = f"{title}  " if title else ""
         self._shown = self._began
         self._total, self._before, self._done, self._tokens = total, had, had, 0
         self._width = 0
@@ -51,7 +56,7 @@ class Progress:
             parts.append(f"{self._tokens / spent:,.0f} tokens/s")
         if rate > 0:
             parts.append(f"{_duration((self._total - self._done) / rate)} left")
-        text = "  ".join(parts)
+        text = self._title + "  ".join(parts)
         start, end = ("\r", "") if self._terminal else ("", "\n")
         self._stream.write(f"{start}{text:<{self._width}}{end}")
         self._stream.flush()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from icpo.errors import CheckpointError, ConfigError, DataError
+from icpo.errors import ConfigError, DataError
 from icpo.evaluation.benchmarks import Quiz, Skipped, benchmark, load
 from icpo.evaluation.engines import open_engine
+from icpo.evaluation.folder import (
+    JOURNAL,
+    SETTINGS,
+    about_of,
+    as_json,
+    check_folder,
+    check_same,
+    holds,
+    write,
+)
 from icpo.evaluation.journal import Journal, remove
 from icpo.evaluation.judge import judge
 from icpo.evaluation.progress import Progress
@@ -27,9 +35,10 @@ from icpo.versions import versions
 
 __all__ = ["JOURNAL", "RESULTS", "SETTINGS", "Summary", "evaluate", "holds_evaluation", "stored"]
 
-#: Files in the folder of an evaluation.
-SETTINGS, JOURNAL = "settings.json", "journal.jsonl"
+#: Further files in the folder of an evaluation.
 TABLE, RESULTS = "table.md", "results.json"
+
+_NOUN = "evaluation"
 
 
 @dataclass(frozen=True)
@@ -45,12 +54,12 @@ class Summary:
 
 def holds_evaluation(folder: Path) -> bool:
     """Whether a folder has an evaluation in it."""
-    return (folder / SETTINGS).exists() or (folder / JOURNAL).exists()
+    return holds(folder)
 
 
 def stored(folder: Path) -> EvalSettings:
     """The settings of an evaluation that was begun."""
-    return EvalSettings.build({**_settings(folder)["settings"], "out": folder})
+    return EvalSettings.build({**about_of(folder, _NOUN)["settings"], "out": folder})
 
 
 def evaluate(
@@ -95,12 +104,19 @@ def evaluate(
         },
         "demos": None if pool is None else pool.fingerprint,
     }
-    _check_folder(settings.out, about, resume=resume, fresh=fresh)
+    check_folder(
+        settings.out,
+        about,
+        ["identity", "questions", "demos"],
+        _NOUN,
+        resume=resume,
+        fresh=fresh,
+    )
     answering = engine() if engine else open_engine(settings.engine, chat=settings.template.chat)
     # What a server has, if the settings leave that to it.
     about["model"] = answering.describe()["model"]
     if resume and holds_evaluation(settings.out):
-        _check_same(settings.out, about, ["model"])
+        check_same(settings.out, about, ["model"], _NOUN)
     quizzes = _askable(quizzes, settings, answering, stream)
     asked = list(requests(quizzes, settings, pool, answering.count))
     _check_positions(asked, settings, answering)
@@ -110,15 +126,15 @@ def evaluate(
         remove(settings.out / JOURNAL)
         for name in (RESULTS, TABLE):
             (settings.out / name).unlink(missing_ok=True)
-    _write(settings.out / SETTINGS, _json(about))
-    _write(settings.out / VERSIONS, _json({**versions(), "model": dict(answering.describe())}))
+    write(settings.out / SETTINGS, as_json(about))
+    write(settings.out / VERSIONS, as_json({**versions(), "model": dict(answering.describe())}))
     with Journal(settings.out / JOURNAL) as journal:
         _ask(asked, settings, answering, journal, checker, stream)
         found = results(quizzes, asked, journal.read, checker)
     found = {"settings": about["identity"], "model": answering.describe()["model"], **found}
     table = rows_of(found)
-    _write(settings.out / RESULTS, _json(found))
-    _write(settings.out / TABLE, table)
+    write(settings.out / RESULTS, as_json(found))
+    write(settings.out / TABLE, table)
     return Summary(settings.out, found, table)
 
 
@@ -179,48 +195,6 @@ def _check_positions(asked: Sequence[Asked], settings: EvalSettings, engine: Tex
         )
 
 
-def _check_folder(folder: Path, about: Mapping[str, Any], *, resume: bool, fresh: bool) -> None:
-    if fresh or not holds_evaluation(folder):
-        return
-    if not resume:
-        raise ConfigError(
-            f"out: {folder} holds an evaluation already: --resume continues it, --fresh starts "
-            "anew and overwrites it, --out FOLDER leaves it alone"
-        )
-    _check_same(folder, about, ["identity", "questions", "demos"])
-
-
-def _check_same(folder: Path, about: Mapping[str, Any], names: Sequence[str]) -> None:
-    before = _settings(folder)
-    for name in names:
-        if before.get(name) != _plain(about[name]):
-            raise CheckpointError(
-                f"{folder}: expected the evaluation that is resumed to be the same, but "
-                f"{_differing(name, before.get(name), _plain(about[name]))}"
-            )
-
-
-def _differing(name: str, before: Any, now: Any) -> str:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in sorted({*before, *now}):
-            if before.get(key) != now.get(key):
-                inner = key if name == "identity" else f"{name}.{key}"
-                return _differing(inner, before.get(key), now.get(key))
-    return f"{name} was {before!r}, and is {now!r}"
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / SETTINGS
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: expected the settings of an evaluation to resume: {error}"
-        ) from None
-    return found
-
-
 ##### Asking
 
 
@@ -272,22 +246,3 @@ def _line(one: Asked, answer: TextCompletion, checker: Checker) -> dict[str, Any
         "tokens": answer.tokens,
         "prompt_tokens": answer.prompt_tokens,
     }
-
-
-##### Files
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back."""
-    return json.loads(json.dumps(value))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8", errors="surrogatepass")
-    os.replace(aside, path)

@@ -57,6 +57,11 @@ class EngineSettings(Section, key="engine"):
     #: Environment variable with the server's key, if it is set.
     key_variable: str = "OPENAI_API_KEY"
 
+    def identity(self) -> dict[str, Any]:
+        """The settings without those that leave every response as it is, up to rounding."""
+        running = ("device", "batch", "url", "concurrency", "timeout", "attempts", "key_variable")
+        return {name: value for name, value in self.to_dict().items() if name not in running}
+
 
 @dataclass(frozen=True)
 class DemoSettings(Section, key="demos"):
@@ -166,17 +171,7 @@ class EvalSettings(Section):
         """The settings without those that leave every response as it is, up to rounding."""
         settings = self.to_dict()
         del settings["out"]
-        for name in (
-            "device",
-            "batch",
-            "url",
-            "concurrency",
-            "timeout",
-            "attempts",
-            "key_variable",
-        ):
-            del settings["engine"][name]
-        return settings
+        return {**settings, "engine": self.engine.identity()}
 
 
 def digest(value: Any) -> str:
