@@ -16,6 +16,7 @@ from icpo.data.cli import add_parser as add_data
 from icpo.errors import ConfigError, IcpoError
 from icpo.evaluation.cli import add_parser as add_evaluation
 from icpo.report.cli import add_parser as add_report
+from icpo.test_time.cli import add_parser as add_solve
 from icpo.tiny.cli import add_parser as add_pretrain_tiny
 
 __all__ = ["main"]
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(commands)
     add_pretrain_tiny(commands)
     add_evaluation(commands)
+    add_solve(commands)
     add_data(commands)
     add_report(commands)
     add_analysis(commands)
