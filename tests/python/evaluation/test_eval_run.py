@@ -134,8 +134,8 @@ def test_figures_are_those_counted_by_hand(place):
 
 
 def majority(group) -> Fraction:
-    """Answers are integers here, so equal answers are equal texts."""
-    votes = Counter(row["answer"] for row in group if row["answer"] is not None)
+    """Answers are integers in boxes here, so equal answers are equal texts; words do not vote."""
+    votes = Counter(row["answer"] for row in group if "boxed" in row["text"])
     if not votes:
         return Fraction(0)
     best = [answer for answer, count in votes.items() if count == max(votes.values())]
