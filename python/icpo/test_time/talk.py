@@ -170,7 +170,7 @@ class Talk:
                 enough = middle
             else:
                 too_few = middle
-        return prompt(text[enough:])
+        return prompt(text[enough:].lstrip())
 
 
 def _valid(answers: Sequence[str | None], votes: Sequence[int]) -> tuple[str | None, ...]:
