@@ -168,7 +168,7 @@ def _asked(
             engine.complete([requests[key] for key in missing], done)
         except EngineError as error:
             raise EngineError(
-                f"{error}; {len(journal)} responses are in the journal, --resume continues"
+                f"{error}; every answer so far is in the journal, --resume continues"
             ) from error
     return rows
 

@@ -98,10 +98,10 @@ def size(folder):
 
 def test_stopped_after_every_so_many_answers(questions, whole, tmp_path):
     """Errors of the engine at twenty points, one run after the other."""
-    total = len((whole / "journal.jsonl").read_text().splitlines())
+    total = (whole / "journal.jsonl").read_text().count('"text"')
     for number, stop in enumerate(random.Random(3).sample(range(1, total), 20)):
         folder = tmp_path / str(number)
-        with pytest.raises(EngineError, match=r"the engine is gone; \d+ responses are in the jou"):
+        with pytest.raises(EngineError, match="the engine is gone; every answer so far is in"):
             run(folder, questions, fails_after=stop)
         with (folder / "journal.jsonl").open("a") as journal:
             journal.write('{"request": "cut in the midd')
