@@ -46,8 +46,9 @@ class FakeServer:
 
     def __init__(self, answer, faults: Faults = lambda request, before: None):
         self.answer, self.faults = answer, faults
-        #: So many answers, then it is gone for good.
+        #: After so many answers every attempt fails in one way, or the server is gone for good.
         self.lasts: int | None = None
+        self.then: str | int = "gone"
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any], str | None]] = []
@@ -101,16 +102,13 @@ class FakeServer:
         with self._lock:
             self.at_once -= 1
         fault = self.faults(request, before)
+        with self._lock:
+            if self.lasts is not None and self.answered.total() >= self.lasts:
+                fault = self.then
+            if fault is None:
+                self.answered[name] += 1
         if fault is None:
-            with self._lock:
-                gone = self.lasts is not None and self.answered.total() >= self.lasts
-                if not gone:
-                    self.answered[name] += 1
-            if gone:
-                self._drop(handler)
-                self.close()
-            else:
-                handler.reply(200, self._content(handler.path, request))
+            handler.reply(200, self._content(handler.path, request))
         elif isinstance(fault, int):
             after = [("Retry-After", _RETRY_AFTER.get(fault, "0"))]
             handler.reply(fault, {"error": {"message": f"fault {fault}"}}, after)
@@ -153,6 +151,10 @@ class FakeServer:
     def _stall(self, handler):
         handler.reply(200, b'{"choices": [', length=500)
         self._hang(handler)
+
+    def _gone(self, handler):
+        self._drop(handler)
+        self.close()
 
     def close(self):
         """Takes no connection any more."""
