@@ -185,7 +185,7 @@ def _measure(quiz: Quiz, run: _Run, name: str) -> dict[str, Any]:
 
 
 def _silent(one: Solution) -> float:
-    return sum(vote <= 0 for vote in one.votes) / len(one.votes)
+    return sum(vote < 0 for vote in one.votes) / len(one.votes)
 
 
 def _cost(run: _Run) -> dict[str, float | None]:

@@ -54,7 +54,7 @@ def two_methods():
     }
     plain = {
         (0, 0): [1, 1, 2, 2],
-        (1, 0): [2, 2, 2, 1],
+        (1, 0): [0, 0, 0, 1],
         (2, 0): [-1, -1, -1, -1],
         (0, 1): [1, 1, 1, 2],
         (1, 1): [1, 2, 3, 4],
@@ -218,13 +218,13 @@ def question(method, place, votes, **more):
 
 def test_questions_have_answers_and_costs_only():
     skipped = (Skipped("here", "too long"),)
-    those = [question("sample", 0, [5, 5, -1, 2], seed=seed) for seed in (0, 1)]
+    those = [question("sample", 0, [5, 5, 5, -1, 2], seed=seed) for seed in (0, 1)]
     found = results(those, [quiz(1, skipped=skipped)])
     assert found["benchmarks"] == []
     (asked,) = found["questions"]
     assert asked["question"] == "question 0"
     (row,) = asked["methods"]
-    assert (row["answer"], row["agreement"], row["no_answer"]) == (["5", "5"], [0.5, 0.5], 0.25)
+    assert (row["answer"], row["agreement"], row["no_answer"]) == (["5", "5"], [0.6, 0.6], 0.2)
     assert "right" not in json.dumps(found) and "mean" not in json.dumps(found)
     assert tables(found).startswith("question 0\n\n| method | seed | answer | agree |")
     assert "questions: 1 rows were skipped:\n- here: too long\n" in tables(found)
