@@ -54,14 +54,18 @@ def votes(question: Question, texts: Sequence[str], checker: Checker) -> list[in
 #: Reasons for which a response has no answer, or none that means something.
 _NOT_READ = frozenset({"response", "syntax", "too_large"})
 
-#: Gold answers to read responses against: some are read as labels only if a label is asked for.
-_ANY_GOLD = ("0", "A")
+#: Gold answers to read responses against: labels are read only where a label is asked for.
+_NUMBER, _LABEL = "0", "A"
 
 
 def _readable(texts: Sequence[str], checker: Checker) -> list[bool]:
     """Whether an answer can be read in each response. A cluster takes any words for one."""
-    tried = [checker.check_many(texts, gold) for gold in _ANY_GOLD]
-    return [
-        any(verdict.reason not in _NOT_READ for verdict in verdicts)
-        for verdicts in zip(*tried, strict=True)
+    # One thread: they are few, and waking others takes longer.
+    found = [
+        verdict.reason not in _NOT_READ for verdict in checker.check_many(texts, _NUMBER, threads=1)
     ]
+    unread = [place for place, read in enumerate(found) if not read]
+    verdicts = checker.check_many([texts[place] for place in unread], _LABEL, threads=1)
+    for place, verdict in zip(unread, verdicts, strict=True):
+        found[place] = verdict.reason not in _NOT_READ
+    return found

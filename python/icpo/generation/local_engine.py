@@ -65,7 +65,12 @@ class LocalEngine:
         return self._about
 
     def _group(self, requests: Sequence[TextRequest]) -> list[TextCompletion]:
-        prompts = [np.asarray(self._encode(one.prompt), dtype=np.int64) for one in requests]
+        # Each once: many samples of one prompt are what a group mostly is.
+        ids = {
+            prompt: np.asarray(self._encode(prompt), dtype=np.int64)
+            for prompt in dict.fromkeys(one.prompt for one in requests)
+        }
+        prompts = [ids[one.prompt] for one in requests]
         found: list[Completion] = []
         # An engine of tokens samples all prompts of a call alike.
         for sampling, alike in _runs(requests):

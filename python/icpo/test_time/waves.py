@@ -64,19 +64,23 @@ class Job:
                 self.asks = self.search.send([])
         except StopIteration as end:
             self.asks, self.solution = (), end.value
-        self.requests = [self._request(call) for call in self.asks]
+        self.requests = self._made()
 
-    def _request(self, call: Call) -> tuple[str, TextRequest]:
+    def _made(self) -> list[tuple[str, TextRequest]]:
         problem = self.task.question.problem.id
-        seed = seed_of(self.task.seed, self.task.benchmark, problem, call.key)
-        request = TextRequest(call.prompt, call.sampling, seed, call.stop)
-        return _digest(request), request
-
-
-def _digest(request: TextRequest) -> str:
-    """The same for the same request, whoever makes it."""
-    sampling = dataclasses.asdict(request.sampling)
-    return digest([plain(request.prompt), sampling, request.seed, list(request.stop)])
+        # Most calls differ in their seed alone.
+        common: dict[Any, str] = {}
+        made = []
+        for call in self.asks:
+            seed = seed_of(self.task.seed, self.task.benchmark, problem, call.key)
+            what = (call.prompt, call.sampling, call.stop)
+            if what not in common:
+                sampling = dataclasses.asdict(call.sampling)
+                common[what] = digest([plain(call.prompt), sampling, list(call.stop)])
+            request = TextRequest(call.prompt, call.sampling, seed, call.stop)
+            # The same for the same request, whoever makes it.
+            made.append((f"{common[what]}{seed:016x}", request))
+        return made
 
 
 def plain(prompt: str | tuple[Message, ...]) -> str | list[list[str]]:
