@@ -8,8 +8,8 @@ results, table and trace. A candidate is one of k attempts of a round with its s
 probes. Responses are like those of a small model: some hundred words of working, most of them with
 one of a few answers, written in different ways, some without any.
 
-The clock is what counts where nothing else runs; where others share the processors, their time tells
-more. The parts are by the clock, timing included.
+The clock is what counts where nothing else runs; where others share the processors, their time
+tells more. The parts are by the clock, timing included.
 
 Twice: with a server, which counts tokens itself, and with a tokenizer in this process (one token a
 byte, the slowest that there is) that measures every prompt.
@@ -34,7 +34,7 @@ from unittest.mock import patch
 from icpo.evaluation.journal import Journal
 from icpo.evaluation.table import markdown
 from icpo.generation.text import TextCompletion, TextRequest
-from icpo.test_time import waves
+from icpo.test_time import SearchConfig, waves
 from icpo.test_time.forms import Form
 from icpo.test_time.run import solve
 from icpo.test_time.settings import SolveSettings
@@ -57,6 +57,10 @@ ANSWERS = (
 )
 
 
+#: Of about a hundred tokens.
+SUMMARY_WORDS = 40
+
+
 class Instant:
     """Answers at once; its own time is not counted."""
 
@@ -65,6 +69,7 @@ class Instant:
     def __init__(self, words: int, tokenizer: Callable[[str], int] | None) -> None:
         rng = random.Random(0)
         self._responses = [_response(rng, words) for _ in range(997)]
+        self._summaries = [_response(rng, SUMMARY_WORDS) for _ in range(997)]
         self._tokenizer = tokenizer
         self.seconds = 0.0
 
@@ -76,14 +81,17 @@ class Instant:
         """See `icpo.generation.text.TextEngine`."""
         began = time.perf_counter()
         found = [
-            TextCompletion(self._responses[one.seed % len(self._responses)], True, 300, 500)
-            for one in requests
+            TextCompletion(self._texts(one)[one.seed % 997], True, 300, 500) for one in requests
         ]
         self.seconds += time.perf_counter() - began
         if done is not None:
             for place, answer in enumerate(found):
                 done(place, answer)
         return found
+
+    def _texts(self, request: TextRequest) -> list[str]:
+        is_summary = request.sampling.temperature == SearchConfig().summary_temperature
+        return self._summaries if is_summary else self._responses
 
     def count(self, prompt: Any) -> int | None:
         """See `icpo.generation.text.TextEngine`."""
