@@ -57,8 +57,8 @@ ANSWERS = (
 )
 
 
-#: Of about a hundred tokens.
-SUMMARY_WORDS = 40
+#: How summaries are asked for, and their length: about a hundred tokens.
+SUMMARY, SUMMARY_WORDS = SearchConfig().summary_sampling, 40
 
 
 class Instant:
@@ -90,8 +90,7 @@ class Instant:
         return found
 
     def _texts(self, request: TextRequest) -> list[str]:
-        is_summary = request.sampling.temperature == SearchConfig().summary_temperature
-        return self._summaries if is_summary else self._responses
+        return self._summaries if request.sampling == SUMMARY else self._responses
 
     def count(self, prompt: Any) -> int | None:
         """See `icpo.generation.text.TextEngine`."""
