@@ -54,7 +54,7 @@ PUNISHED = Bandits(eye(2), -torch.ones(2, dtype=torch.float64), 0.5)
 SHOCKS, RATIOS = (32, 64, 128), (1, 2, 4, 8)
 
 
-def effects(bandit: Bandits, of: Teacher, *, replications: int = 1200, size: float = 1.0) -> list:
+def effects(bandit: Bandits, of: Teacher, *, replications: int = 2000, size: float = 1.0) -> list:
     return [
         shock_effects(
             *(bandit, of.scores, of.exploration),
@@ -62,7 +62,7 @@ def effects(bandit: Bandits, of: Teacher, *, replications: int = 1200, size: flo
             size=size,
             times=[shock * ratio for ratio in RATIOS],
             replications=replications,
-            seed=shock,
+            seed=1000 + shock,
         )
         for shock in SHOCKS
     ]
