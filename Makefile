@@ -85,7 +85,7 @@ types: $(built)  ## Check the Python types, and the stub against the binary
 
 # Without the feature `python`: an extension module leaves libpython's symbols open, a test can't.
 test-rust: | prerequisites  ## Run the Rust tests
-	cargo test --release $(locked) --features cuda
+	cargo test --profile tested $(locked) --features cuda
 
 # Verdicts, invariants, the slowest texts, and resident memory along the way and at its peak; then
 # the time and memory of texts made to be hostile. ICPO_FUZZ_CORPUS names a file of further texts.
