@@ -127,9 +127,9 @@ def test_wheel_works_without_rust(wheel: Path, tmp_path: Path) -> None:
 
 def test_sdist_builds_and_works(sdist: Path, tmp_path: Path) -> None:
     """Compiled the way a user's pip does: unpacked elsewhere, with its own copy of maturin."""
-    # A target directory of its own keeps the compiled dependencies between runs. The crate's own
-    # files are dropped because pip unpacks to a new path every time, so they would pile up.
-    target = ROOT / "target" / "sdist"
+    # The dependencies are those that `make build` has compiled. The crate's own files are dropped
+    # because pip unpacks to a new path every time, so they would pile up.
+    target = ROOT / "target"
     clean = ["cargo", "clean", "--quiet", "--release", "-p", "icpo", "--target-dir", str(target)]
     subprocess.run(clean, cwd=ROOT, check=True)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
