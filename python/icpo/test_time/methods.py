@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from icpo.errors import ConfigError
-from icpo.test_time import me_icpo, sample, self_refine
+from icpo.test_time import minimum_entropy, sample, self_refine
 from icpo.test_time.config import SearchConfig
 from icpo.test_time.rewards import REWARDS
 from icpo.test_time.search import Method
@@ -27,11 +27,11 @@ class _Known:
 
 #: By name.
 METHODS: dict[str, _Known] = {
-    "me_icpo": _Known(me_icpo.search),
-    "without_entropy": _Known(me_icpo.search, {"select": "random"}),
-    "without_reward": _Known(me_icpo.search, {"reward": "none"}),
-    "reward_only": _Known(me_icpo.search, {"select": "reward"}),
-    "oracle": _Known(me_icpo.search, {"reward": "oracle"}),
+    "me_icpo": _Known(minimum_entropy.search),
+    "without_entropy": _Known(minimum_entropy.search, {"select": "random"}),
+    "without_reward": _Known(minimum_entropy.search, {"reward": "none"}),
+    "reward_only": _Known(minimum_entropy.search, {"select": "reward"}),
+    "oracle": _Known(minimum_entropy.search, {"reward": "oracle"}),
     "self_refine": _Known(self_refine.search, rewards=False),
     "sample": _Known(sample.search, rewards=False),
 }

@@ -64,10 +64,17 @@ class Talk:
         self.form, self.checker = config.form, config.checker
         self._within = fits
         self._asked = task.question.problem.question
-        if not self._fits(self.form.ask(self._asked, [], rewards=False)):
+        # What is put into a prompt is shortened; the question never is.
+        bare = (
+            self.form.ask(self._asked, [], rewards=False),
+            self.form.summarise(self._asked, ""),
+            self.form.criticise(self._asked, ""),
+            self.form.refine(self._asked, "", ""),
+        )
+        if not all(map(self._fits, bare)):
             raise DataError(
-                f"problem {task.question.problem.id!r}: expected a prompt of at most "
-                f"{config.prompt_tokens} tokens (prompt_tokens), got a longer one"
+                f"problem {task.question.problem.id!r}: expected prompts of at most "
+                f"{config.prompt_tokens} tokens (prompt_tokens), got longer ones"
             )
 
     def ask(self, key: str, ideas: Sequence[Idea], *, rewards: bool, times: int) -> list[Call]:
@@ -93,7 +100,9 @@ class Talk:
 
     def refine(self, key: str, response: str, critique: str) -> Call:
         """Asks for a better one."""
-        text = self._shortened(lambda part: self.form.refine(self._asked, part, critique), response)
+        text = self._shortened(
+            lambda part, said: self.form.refine(self._asked, part, said), response, critique
+        )
         return Call(key, self._said(text), self.config.sampling, self.config.stop)
 
     def idea(self, summary: str, answer: str) -> str:
@@ -154,23 +163,28 @@ class Talk:
     def _fits(self, text: str) -> bool:
         return self._within(self._said(text), self.config.prompt_tokens)
 
-    def _shortened(self, prompt: Callable[[str], str], response: str) -> str:
-        """The prompt with the longest end of a response that it has room for.
+    def _shortened(self, prompt: Callable[..., str], *responses: str) -> str:
+        """The prompt with the longest ends of responses that it has room for.
 
-        The end, because that is where the answer stands.
+        The ends, because that is where answers stand.
         """
-        text = visible(response)
-        if self._fits(whole := prompt(text)):
+        texts = [visible(response) for response in responses]
+
+        def ends(most: int) -> str:
+            """With so many characters of each at most."""
+            return prompt(*(text[max(0, len(text) - most) :].lstrip() for text in texts))
+
+        few, too_many = 0, max(map(len, texts))
+        if self._fits(whole := ends(too_many)):
             return whole
-        # The number of characters to drop grows with the tokens that are too many.
-        enough, too_few = len(text), 0
-        while enough - too_few > 1:
-            middle = (enough + too_few) // 2
-            if self._fits(prompt(text[middle:])):
-                enough = middle
+        # The number of tokens grows with that of characters.
+        while too_many - few > 1:
+            middle = (few + too_many) // 2
+            if self._fits(ends(middle)):
+                few = middle
             else:
-                too_few = middle
-        return prompt(text[enough:].lstrip())
+                too_many = middle
+        return ends(few)
 
 
 def _valid(answers: Sequence[str | None], votes: Sequence[int]) -> tuple[str | None, ...]:

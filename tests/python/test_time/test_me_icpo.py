@@ -378,7 +378,7 @@ def test_of_a_response_that_is_too_long_the_end_is_summarised():
 
 
 def test_a_question_that_is_too_long_is_named():
-    with pytest.raises(DataError, match=r"problem 'p': expected a prompt of at most 1 tokens"):
+    with pytest.raises(DataError, match=r"problem 'p': expected prompts of at most 1 tokens"):
         run({}, replace(CONFIG, prompt_tokens=1))
 
 

@@ -143,3 +143,20 @@ def test_long_answers_are_cut_to_the_limit():
     prompts = [said(call.prompt) for wave in waves for call in wave]
     assert all(len(prompt.split()) <= 60 for prompt in prompts)
     assert r"a \boxed{2}" in prompts[1]
+
+
+def test_long_critiques_and_answers_are_cut_to_the_limit():
+    """Or an engine would refuse the prompt, and end the run."""
+    config = SearchConfig(answers=1, refinements=1, prompt_tokens=60)
+    script = {
+        "final/answer 0": "a " * 70 + r"\boxed{2}",
+        "refinement 1/critique 0": "b " * 70 + "wrong",
+        "refinement 1/answer 0": r"\boxed{2}",
+    }
+    search = self_refine.search(
+        task(), config, lambda prompt, limit: len(said(prompt).split()) <= limit
+    )
+    _, waves = drive(search, lambda call: script[call.key])
+    prompts = [said(call.prompt) for wave in waves for call in wave]
+    assert all(len(prompt.split()) <= 60 for prompt in prompts)
+    assert r"a \boxed{2}" in prompts[1] and r"a \boxed{2}" in prompts[2] and "b wrong" in prompts[2]
