@@ -6,6 +6,8 @@ Importing this skips the module that does, with a reason, where verl is not inst
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import importlib.util
 import json
 import os
@@ -91,6 +93,12 @@ def write_demos(path: Path, count: int = 20) -> Path:
 
 def compose_config(*overrides: str) -> Any:
     """verl's configuration, with the arguments of a command line."""
+    # Reading it takes longer than most tests do, and many want the same.
+    return copy.deepcopy(_composed(overrides))
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> Any:
     from hydra import compose, initialize_config_dir
 
     verl = Path(importlib.util.find_spec("verl").origin).parent
