@@ -78,7 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def notebooks() -> list[Path]:
     """All of them, in order."""
-    return sorted(FOLDER.glob("[0-9]*.ipynb"))
+    return sorted(FOLDER.glob("*.ipynb"))
 
 
 def _chosen(names: Sequence[str]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ NAMES = (
     "03_distribution_shift",
     "04_reward_checker",
     "05_from_laptop_to_verl",
+    "icpo_theory",
 )
 
 ##### What is committed
@@ -36,7 +38,7 @@ def outputs(name: str, cell_id: str) -> str:
     return "\n".join(text for output in cell["outputs"] for text in script._texts(output))
 
 
-def test_there_are_five():
+def test_these_are_all():
     assert [path.stem for path in script.notebooks()] == list(NAMES)
 
 
@@ -63,6 +65,24 @@ def test_the_ablation_says_what_its_text_says():
         for figure in ("accuracy after", "area")
         for part, found in parts.items()
     }
+
+
+def test_the_theory_says_what_its_text_says():
+    """Exponents of the mean difference are the predicted ones; lessons suffice, or do not."""
+    shown = outputs("icpo_theory", "rates").splitlines()
+    _, _, *rows = (row for row in shown if row.startswith("|"))
+    assert len(rows) == 7
+    for row in rows:
+        name, of_bound, predicted, along, norm, *_ = (
+            part.strip() for part in row.strip("|").split("|")
+        )
+        value, error = map(float, along.split(" ± "))
+        assert abs(value - float(predicted)) < 3.5 * error, name
+        assert float(norm.split(" ± ")[0]) < float(of_bound) + 0.02, name
+    enough, short = outputs("icpo_theory", "size").splitlines()[:2]
+    assert float(enough.rsplit(" ", 1)[1]) < 1e-11 and float(short.rsplit(" ", 1)[1]) > 1e-3
+    ended = re.findall(r"error at most (\S+)", outputs("icpo_theory", "steps"))
+    assert len(ended) == 2 and max(map(float, ended)) < 1e-14
 
 
 ##### What the script finds
