@@ -19,5 +19,5 @@ def example() -> Iterator[Callable[[str], ModuleType]]:
     sys.path.insert(0, str(EXAMPLE))
     yield importlib.import_module
     sys.path.remove(str(EXAMPLE))
-    for name in ("prepare", "word_problems"):
+    for name in ("arithmetic", "prepare", "solve", "word_problems"):
         sys.modules.pop(name, None)
