@@ -70,8 +70,11 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     model = parser.add_argument_group("what answers")
     add = model.add_argument
     add("--model", metavar="NAME", help="folder, name on the hub, or the server's name for it")
-    add("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
-    add("--vllm", action="store_true", help="run the model with vLLM, in this process")
+    where = model.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
+    where.add_argument(
+        "--vllm", action="store_true", help="run the model with vLLM, in this process"
+    )
     add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16")
     add("--device", help="default: auto")
     add(
@@ -180,7 +183,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the arguments change."""
     from icpo.demos.form import spelled
 
-    kind = "server" if options.server else "vllm" if options.vllm else None
+    kind = "server" if options.server is not None else "vllm" if options.vllm else None
     demos = {"source": options.demos, "strategy": options.strategy, "m": options.demo_m}
     given = {
         "engine": {

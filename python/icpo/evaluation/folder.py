@@ -27,14 +27,16 @@ SETTINGS, JOURNAL = "settings.json", "journal.jsonl"
 
 def holds(folder: Path) -> bool:
     """Whether something was begun in a folder."""
-    return (folder / SETTINGS).exists() or (folder / JOURNAL).exists()
+    journal = folder / JOURNAL
+    # Whoever writes opens the journal first: an empty one says nothing.
+    return (folder / SETTINGS).exists() or (journal.exists() and journal.stat().st_size > 0)
 
 
 def about_of(folder: Path, noun: str) -> dict[str, Any]:
     """What a folder says of what was begun in it, which messages call an `noun`."""
     path = folder / SETTINGS
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
         found["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from icpo.errors import CheckpointError, DataError
 
-__all__ = ["Journal", "Key", "remove"]
+__all__ = ["Journal", "Key"]
 
 #: What tells a response from the others, in the order of the names that a journal has for it.
 Key = tuple[Any, ...]
@@ -27,20 +27,22 @@ _KEY = ("benchmark", "shots", "seed", "id", "sample")
 class Journal:
     """Responses by key, on the disk. A context manager; one process at a time."""
 
-    def __init__(self, path: Path, names: Sequence[str] = _KEY) -> None:
+    def __init__(self, path: Path, names: Sequence[str] = _KEY, *, writes: bool = True) -> None:
         """Opens the journal, or begins one.
 
         Args:
             path: of the file.
             names: what the parts of a key are called in it.
+            writes: otherwise the file is left as it is, and nobody is kept from writing to it.
 
         Raises:
             CheckpointError: another process is writing to it.
             DataError: a line in it is no response; it names the line.
         """
         self._path, self._names = path, tuple(names)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _locked(path)
+        if writes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = _locked(path) if writes else path.open("rb")
         #: Where the line of each response begins.
         self._places: dict[Key, int] = {}
         try:
@@ -48,7 +50,8 @@ class Journal:
         except DataError:
             self._file.close()
             raise
-        self._file.truncate(self._end)
+        if writes:
+            self._file.truncate(self._end)
 
     def __contains__(self, key: Key) -> bool:
         """Whether there is a response."""
@@ -68,6 +71,12 @@ class Journal:
         self._file.flush()
         self._places[key] = self._end
         self._end += len(line)
+
+    def clear(self) -> None:
+        """Forgets everything, on the disk too."""
+        self._file.truncate(0)
+        self._places.clear()
+        self._end = 0
 
     def read(self, key: Key) -> dict[str, Any]:
         """A response."""
@@ -107,17 +116,6 @@ class Journal:
                 self._places[key] = end
             end += len(line)
         return end
-
-
-def remove(path: Path) -> None:
-    """Removes a journal, whatever is in it.
-
-    Raises:
-        CheckpointError: another process is writing to it.
-    """
-    if path.exists():
-        with _locked(path):
-            path.unlink()
 
 
 def _locked(path: Path) -> IO[bytes]:

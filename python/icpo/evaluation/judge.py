@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,18 +55,20 @@ def votes(question: Question, texts: Sequence[str], checker: Checker) -> list[in
 #: Reasons for which a response has no answer, or none that means something.
 _NOT_READ = frozenset({"response", "syntax", "too_large"})
 
-#: Gold answers to read responses against: labels are read only where a label is asked for.
-_NUMBER, _LABEL = "0", "A"
+#: A gold answer to read responses against.
+_NUMBER = "0"
+
+#: A label, which is read as one only where a label is asked for.
+_LABEL = re.compile(r"\W*([A-Za-z])\W*")
 
 
 def _readable(texts: Sequence[str], checker: Checker) -> list[bool]:
     """Whether an answer can be read in each response. A cluster takes any words for one."""
     # One thread: they are few, and waking others takes longer.
-    found = [
-        verdict.reason not in _NOT_READ for verdict in checker.check_many(texts, _NUMBER, threads=1)
-    ]
-    unread = [place for place, read in enumerate(found) if not read]
-    verdicts = checker.check_many([texts[place] for place in unread], _LABEL, threads=1)
-    for place, verdict in zip(unread, verdicts, strict=True):
-        found[place] = verdict.reason not in _NOT_READ
+    verdicts = checker.check_many(texts, _NUMBER, threads=1)
+    found = [verdict.reason not in _NOT_READ for verdict in verdicts]
+    for place, verdict in enumerate(verdicts):
+        label = _LABEL.fullmatch(verdict.extracted or "")
+        if label and not found[place]:
+            found[place] = checker.verify(label[1], texts[place])
     return found

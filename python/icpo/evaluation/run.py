@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,7 +22,7 @@ from icpo.evaluation.folder import (
     holds,
     write,
 )
-from icpo.evaluation.journal import Journal, remove
+from icpo.evaluation.journal import Journal
 from icpo.evaluation.judge import judge
 from icpo.evaluation.progress import Progress
 from icpo.evaluation.prompts import Asked, builder, load_demos, requests
@@ -104,14 +105,9 @@ def evaluate(
         },
         "demos": None if pool is None else pool.fingerprint,
     }
-    check_folder(
-        settings.out,
-        about,
-        ["identity", "questions", "demos"],
-        _NOUN,
-        resume=resume,
-        fresh=fresh,
-    )
+    names = ["identity", "questions", "demos"]
+    check = partial(check_folder, settings.out, about, names, _NOUN, resume=resume, fresh=fresh)
+    check()
     answering = engine() if engine else open_engine(settings.engine, chat=settings.template.chat)
     # What a server has, if the settings leave that to it.
     about["model"] = answering.describe()["model"]
@@ -121,14 +117,15 @@ def evaluate(
     asked = list(requests(quizzes, settings, pool, answering.count))
     _check_positions(asked, settings, answering)
 
-    settings.out.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        remove(settings.out / JOURNAL)
-        for name in (RESULTS, TABLE):
-            (settings.out / name).unlink(missing_ok=True)
-    write(settings.out / SETTINGS, as_json(about))
-    write(settings.out / VERSIONS, as_json({**versions(), "model": dict(answering.describe())}))
     with Journal(settings.out / JOURNAL) as journal:
+        # Again, now that nobody else can begin anything here.
+        check()
+        if fresh:
+            journal.clear()
+            for name in (RESULTS, TABLE):
+                (settings.out / name).unlink(missing_ok=True)
+        write(settings.out / SETTINGS, as_json(about))
+        write(settings.out / VERSIONS, as_json({**versions(), "model": dict(answering.describe())}))
         _ask(asked, settings, answering, journal, checker, stream)
         found = results(quizzes, asked, journal.read, checker)
     found = {"settings": about["identity"], "model": answering.describe()["model"], **found}

@@ -141,4 +141,4 @@ def seed_of(*parts: str | int) -> int:
     # With their lengths, so that ("ab", "c") is not ("a", "bc").
     words = [str(part) for part in parts]
     text = "".join(f"{len(word)}:{word}" for word in words)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")

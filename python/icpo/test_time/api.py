@@ -31,7 +31,7 @@ def me_icpo(  # type: ignore[overload-overlap]
     *,
     seed: int = 0,
     method: str = "me_icpo",
-    journal: Path | None = None,
+    journal: Path | str | None = None,
     stream: TextIO | None = None,
 ) -> Solution: ...
 
@@ -44,7 +44,7 @@ def me_icpo(
     *,
     seed: int = 0,
     method: str = "me_icpo",
-    journal: Path | None = None,
+    journal: Path | str | None = None,
     stream: TextIO | None = None,
 ) -> list[Solution]: ...
 
@@ -56,7 +56,7 @@ def me_icpo(
     *,
     seed: int = 0,
     method: str = "me_icpo",
-    journal: Path | None = None,
+    journal: Path | str | None = None,
     stream: TextIO | None = None,
 ) -> Solution | list[Solution]:
     """Answers questions by minimum-entropy in-context policy optimization.
@@ -69,8 +69,8 @@ def me_icpo(
         config: the settings; None: the defaults.
         seed: of all that is sampled and drawn.
         method: another way to search: a name in `icpo.test_time.methods.METHODS`.
-        journal: file that keeps every answer; those that are in it are not asked for again. It
-            belongs to these problems and settings, but others do no harm. None: nothing is kept.
+        journal: file that keeps every answer; those that are in it are not asked for again. Other
+            problems, settings and models may share it. None: nothing is kept.
         stream: where progress is shown; None: standard error.
 
     Raises:
@@ -97,12 +97,14 @@ def me_icpo(
     chosen = choose(method, config or SearchConfig())
     if chosen.needs_gold and not all(task.has_gold for task in tasks):
         raise ConfigError(f"problems: expected gold answers, which {method} needs, got questions")
+    model = str(engine.describe().get("model"))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "journal.jsonl" if journal is None else journal
+        path = Path(folder) / "journal.jsonl" if journal is None else Path(journal)
         with Journal(path, NAMES) as kept:
             fits = fits_of(engine, kept)
             jobs = [
-                Job(method, seed, task, chosen.search(task, chosen.config, fits)) for task in tasks
+                Job(method, seed, task, chosen.search(task, chosen.config, fits), asked_of=model)
+                for task in tasks
             ]
             run_all(jobs, engine, kept, progress_of(len(jobs), stream or sys.stderr))
     solutions = [job.solution for job in jobs if job.solution is not None]
@@ -114,7 +116,9 @@ def _tasks(problems: Sequence[Problem | str], seed: int) -> list[Task]:
     for number, problem in enumerate(problems, 1):
         if isinstance(problem, str):
             problem = Problem(f"question {number}", problem, answer=())
-        tasks.append(Task(Question(problem), "problems", seed, has_gold=bool(problem.answer)))
+        golds = [problem.answer] if isinstance(problem.answer, str) else problem.answer
+        known = any(gold.strip() for gold in golds)
+        tasks.append(Task(Question(problem), "problems", seed, has_gold=known))
     ids = [task.question.problem.id for task in tasks]
     if not ids:
         raise ConfigError("problems: expected at least one, got none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--model", metavar="NAME", help="folder, name on the hub, or the server's name for it")
-    add("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
-    add("--vllm", action="store_true", help="run the model with vLLM, in this process")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
+    where.add_argument(
+        "--vllm", action="store_true", help="run the model with vLLM, in this process"
+    )
     add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16")
     add("--device", help="default: auto")
     add(
@@ -218,7 +221,7 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         return {name: value for name, value in found.items() if value is not None}
 
     engine, search, run = named(_ENGINE), named(_SEARCH), named(_RUN)
-    if options.server:
+    if options.server is not None:
         engine |= {"kind": "server", "url": options.server}
     elif options.vllm:
         engine |= {"kind": "vllm"}
@@ -264,6 +267,8 @@ def _solve(options: argparse.Namespace) -> int:
     if options.resume and not anything and holds_search(options.out):
         # The folder knows what was asked; what is said here changes how.
         settings = _changed(stored(options.out).to_dict(), given)
+    elif options.resume and not anything:
+        raise ConfigError(f"out: expected the folder of a run to resume, got {options.out}")
     else:
         settings = {**given, **asked}
     settings["out"] = options.out
@@ -274,7 +279,17 @@ def _solve(options: argparse.Namespace) -> int:
         return 130
     _draw(summary.results, options.out / FIGURE)
     print(summary.table, end="")
+    print(_seconds(summary.timings), file=sys.stderr)
     return 0
+
+
+def _seconds(timings: Sequence[Mapping[str, Any]]) -> str:
+    """What a problem has waited for its answers, on average."""
+    waited: dict[str, list[float]] = {}
+    for row in timings:
+        waited.setdefault(row["method"], []).append(row["seconds"])
+    means = (f"{method} {sum(each) / len(each):.1f}" for method, each in waited.items())
+    return f"seconds a problem, in step with the others: {', '.join(means)}"
 
 
 def _draw(results: Mapping[str, Any], stem: Path) -> None:
@@ -294,9 +309,9 @@ def _replay(folder: Path) -> int:
 
     found = replay(folder)
     print(found.summary.table, end="")
-    for name in found.differing:
+    for place in found.differing:
         print(
-            f"icpo solve: {folder / name}: expected what the journal comes to, got something else",
+            f"icpo solve: {folder / place}: expected what the journal comes to, got something else",
             file=sys.stderr,
         )
     return 1 if found.differing else 0

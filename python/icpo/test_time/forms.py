@@ -5,8 +5,8 @@ that is put into a place is looked at again.
 
 >>> form = FORMS["text"]
 >>> print(form.ask("1 + 1?", [Idea("Count. The answer is \\boxed{2}.", 1)], rewards=True))
-Ideas from earlier attempts at the question below. Those with reward 1 led to the answer that most
-attempts gave, those with reward 0 did not. They may help, and they may be wrong.
+Ideas from earlier attempts at the question below: those that seem wrong have reward 0, those that
+seem right reward 1. They may help, and they may mislead.
 <BLANKLINE>
 Reward 0:
 - none
@@ -176,12 +176,12 @@ _CHAT = Form(
     name="chat",
     question=f"{{ideas}}{{question}}\n\nReason step by step. {_BOX}",
     ideas=(
-        "Ideas from earlier attempts at the question below. Those with reward 1 led to the answer "
-        "that most\nattempts gave, those with reward 0 did not. They may help, and they may be "
-        "wrong.\n\nReward 0:\n{bad}\nReward 1:\n{good}\nThe question:\n\n"
+        "Ideas from earlier attempts at the question below: those that seem wrong have reward 0, "
+        "those that\nseem right reward 1. They may help, and they may mislead.\n\n"
+        "Reward 0:\n{bad}\nReward 1:\n{good}\nThe question:\n\n"
     ),
     unrewarded=(
-        "Ideas from earlier attempts at the question below. They may help, and they may be wrong."
+        "Ideas from earlier attempts at the question below. They may help, and they may mislead."
         "\n\n{ideas}\nThe question:\n\n"
     ),
     idea="- {idea}\n",
@@ -210,13 +210,13 @@ FORMS: dict[str, Form] = {
         name="text",
         question=f"{{ideas}}Question: {{question}}\n{_BOX}\nAnswer:",
         ideas=(
-            "Ideas from earlier attempts at the question below. Those with reward 1 led to the "
-            "answer that most\nattempts gave, those with reward 0 did not. They may help, and they "
-            "may be wrong.\n\nReward 0:\n{bad}\nReward 1:\n{good}\n"
+            "Ideas from earlier attempts at the question below: those that seem wrong have reward "
+            "0, those that\nseem right reward 1. They may help, and they may mislead.\n\n"
+            "Reward 0:\n{bad}\nReward 1:\n{good}\n"
         ),
         unrewarded=(
-            "Ideas from earlier attempts at the question below. They may help, and they may be "
-            "wrong.\n\n{ideas}\n"
+            "Ideas from earlier attempts at the question below. They may help, and they may "
+            "mislead.\n\n{ideas}\n"
         ),
         idea=_CHAT.idea,
         nothing=_CHAT.nothing,

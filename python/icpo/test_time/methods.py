@@ -16,24 +16,46 @@ from icpo.test_time.search import Method
 __all__ = ["METHODS", "Chosen", "choose"]
 
 
+#: Settings of every search.
+_COMMON = frozenset(
+    {
+        "answers",
+        "form",
+        "max_new_tokens",
+        "profile",
+        "prompt_tokens",
+        "repetition_penalty",
+        "stop",
+        "temperature",
+        "top_k",
+        "top_p",
+    }
+)
+_ALL = frozenset(one.name for one in dataclasses.fields(SearchConfig))
+
+
 @dataclass(frozen=True)
 class _Known:
     search: Method
+    #: Settings that it reads.
+    reads: frozenset[str]
     #: Settings that make it what it is.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether it rewards attempts, and may need gold answers for that.
-    rewards: bool = True
+
+
+def _in_context(**settings: Any) -> _Known:
+    return _Known(minimum_entropy.search, _ALL - {"refinements"}, settings)
 
 
 #: By name.
 METHODS: dict[str, _Known] = {
-    "me_icpo": _Known(minimum_entropy.search),
-    "without_entropy": _Known(minimum_entropy.search, {"select": "random"}),
-    "without_reward": _Known(minimum_entropy.search, {"reward": "none"}),
-    "reward_only": _Known(minimum_entropy.search, {"select": "reward"}),
-    "oracle": _Known(minimum_entropy.search, {"reward": "oracle"}),
-    "self_refine": _Known(self_refine.search, rewards=False),
-    "sample": _Known(sample.search, rewards=False),
+    "me_icpo": _in_context(),
+    "without_entropy": _in_context(select="random"),
+    "without_reward": _in_context(reward="none"),
+    "reward_only": _in_context(select="reward"),
+    "oracle": _in_context(reward="oracle"),
+    "self_refine": _Known(self_refine.search, _COMMON | {"refinements"}),
+    "sample": _Known(sample.search, _COMMON),
 }
 
 
@@ -62,25 +84,26 @@ def choose(text: str, common: SearchConfig) -> Chosen:
     >>> choose("without_entropy:k=4", SearchConfig()).config.k
     4
     """
-    name, _, changes = text.partition(":")
+    name, colon, changes = text.partition(":")
     if name not in METHODS:
         raise ConfigError(f"methods: expected one of {', '.join(METHODS)}, got {text!r}")
     known = METHODS[name]
-    fields = [one.name for one in dataclasses.fields(SearchConfig)]
-    settings = dict(known.settings)
-    for change in filter(None, changes.split(",")):
+    changed: dict[str, Any] = {}
+    for change in changes.split(",") if colon else ():
         key, equals, value = change.partition("=")
-        if not equals or key not in fields:
+        if not equals or key not in known.reads:
             raise ConfigError(
-                f"methods: {text}: expected NAME:SETTING=VALUE,... with a setting of "
-                f"{', '.join(fields)}, got {change!r}"
+                f"methods: {text}: expected {name}:SETTING=VALUE,... with a setting that {name} "
+                f"reads ({', '.join(sorted(known.reads))}), got {change!r}"
             )
-        settings[key] = _value(value)
+        if key in changed:
+            raise ConfigError(f"methods: {text}: expected {key} once, got it twice")
+        changed[key] = _value(value)
     try:
-        config = dataclasses.replace(common, **settings)
+        config = dataclasses.replace(common, **{**known.settings, **changed})
     except ConfigError as error:
         raise ConfigError(f"methods: {text}: {error}") from None
-    needs_gold = known.rewards and REWARDS[config.reward].needs_gold
+    needs_gold = "reward" in known.reads and REWARDS[config.reward].needs_gold
     return Chosen(text, known.search, config, needs_gold)
 
 

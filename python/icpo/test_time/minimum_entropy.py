@@ -34,6 +34,8 @@ def search(task: Task, config: SearchConfig, fits: Fits) -> Search:
 class _Loop:
     def __init__(self, task: Task, config: SearchConfig, fits: Fits) -> None:
         self.config, self.talk = config, Talk(task, config, fits)
+        if config.rounds and config.summarise:
+            self.talk.will_summarise()
         self.reward, self.selection = REWARDS[config.reward], SELECTIONS[config.select]
         self.history: list[Idea] = []
         self.spent = Spending()
@@ -104,8 +106,12 @@ class _Loop:
     ) -> _Step:
         texts = [attempts.texts[place] for place in candidates]
         if not self.config.summarise:
+            # Nothing but thoughts: the answer is all that there is to say.
             return [
-                Idea(visible(text), rewards[place])
+                Idea(
+                    visible(text) or self.talk.idea("", attempts.answers[place] or ""),
+                    rewards[place],
+                )
                 for place, text in zip(candidates, texts, strict=True)
             ]
         summaries = yield from self._send(

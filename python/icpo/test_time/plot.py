@@ -67,7 +67,9 @@ def _panel(axes: Any, benchmark: Mapping[str, Any], measure: str, cost: str) -> 
         error = row["curve"][-1][f"{measure}_error"]
         if error is not None:
             axes.errorbar(x[-1], y[-1], error, color=look(place).colour, capsize=2.5, linewidth=1)
-    axes.set_title(f"{benchmark['title']}: {_TITLES[measure]}")
+    # A dollar would begin a formula.
+    title = str(benchmark["title"]).replace("$", r"\$")
+    axes.set_title(f"{title}: {_TITLES[measure]}")
     axes.set_xlabel(_COSTS[cost])
     shares(axes)
     _logarithmic(axes, [point[cost] for row in benchmark["methods"] for point in row["curve"]])

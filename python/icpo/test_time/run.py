@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +24,7 @@ from icpo.evaluation.folder import (
     holds,
     write,
 )
-from icpo.evaluation.journal import Journal, remove
+from icpo.evaluation.journal import Journal
 from icpo.evaluation.progress import Progress
 from icpo.evaluation.settings import digest
 from icpo.generation.text import Done, Message, TextCompletion, TextEngine, TextRequest
@@ -33,7 +34,6 @@ from icpo.test_time.search import Fits, Task
 from icpo.test_time.settings import SolveSettings
 from icpo.test_time.solved import Solved
 from icpo.test_time.table import tables
-from icpo.test_time.talk import Talk
 from icpo.test_time.waves import NAMES, Job, Shows, Wave, plain, run_all
 from icpo.types import Problem
 from icpo.versions import FILE as VERSIONS
@@ -58,7 +58,7 @@ __all__ = [
 RESULTS, TABLE, TRACE, TIMINGS = "results.json", "table.md", "trace.jsonl", "timings.json"
 
 #: What the answers of a run are recomputed from; the same if it is resumed.
-_SAME = ("identity", "questions")
+_SAME = ("identity", "questions", "model")
 
 _NOUN = "answer search"
 
@@ -74,6 +74,8 @@ class Summary:
     results: Mapping[str, Any]
     #: As in ``table.md``.
     table: str
+    #: As in ``timings.json``: seconds that each search waited for answers.
+    timings: tuple[Mapping[str, Any], ...]
 
 
 def holds_search(folder: Path) -> bool:
@@ -111,35 +113,39 @@ def solve(
     """
     stream = sys.stderr if stream is None else stream
     quizzes = _quizzes(settings, stream)
-    about = {
+    about: dict[str, Any] = {
         "settings": settings.to_dict(),
         "identity": settings.identity(),
-        "questions": {quiz.benchmark.name: _fingerprint(quiz) for quiz in quizzes},
     }
-    check_folder(settings.out, about, _SAME, _NOUN, resume=resume, fresh=fresh)
+    if not fresh:
+        # Before a model is loaded.
+        check_folder(settings.out, about, ["identity"], _NOUN, resume=resume, fresh=False)
     chat = {method.config.form.chat for method in settings.chosen}
     if len(chat) > 1:
         raise ConfigError("methods: expected forms that are all chats, or none, got both")
     answering = engine() if engine else open_engine(settings.engine, chat=chat.pop())
-    # What a server has, if the settings leave that to it.
-    about["model"] = answering.describe()["model"]
-    if resume and holds(settings.out):
-        check_same(settings.out, about, ["model"], _NOUN)
     _check_positions(settings.chosen, answering)
-
-    settings.out.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        remove(settings.out / JOURNAL)
-        for name in (RESULTS, TABLE, TRACE, TIMINGS):
-            (settings.out / name).unlink(missing_ok=True)
-    write(settings.out / SETTINGS, as_json(about))
-    write(settings.out / VERSIONS, as_json({**versions(), "model": dict(answering.describe())}))
+    # Looked at twice: here for what stops a run before anything is touched.
+    kept = [_within(quiz, settings, _fitting(answering), stream) for quiz in quizzes]
+    about |= {
+        "questions": {quiz.benchmark.name: _fingerprint(quiz) for quiz in kept},
+        # What a server has, if the settings leave that to it.
+        "model": answering.describe().get("model"),
+    }
     with Journal(settings.out / JOURNAL, NAMES) as journal:
+        # Under the lock, so that nobody else begins anything here meanwhile.
+        check_folder(settings.out, about, _SAME, _NOUN, resume=resume, fresh=fresh)
+        if fresh:
+            journal.clear()
+            for name in (RESULTS, TABLE, TRACE, TIMINGS):
+                (settings.out / name).unlink(missing_ok=True)
+        write(settings.out / SETTINGS, as_json(about))
+        write(settings.out / VERSIONS, as_json({**versions(), "model": dict(answering.describe())}))
         found = _search(settings, quizzes, answering, journal, stream)
-    for name, text in found.files().items():
-        write(settings.out / name, text)
-    write(settings.out / TIMINGS, as_json(found.timings))
-    return Summary(settings.out, found.solved, found.results, found.table)
+        for name, text in found.files().items():
+            write(settings.out / name, text)
+        write(settings.out / TIMINGS, as_json(found.timings))
+    return found.summary(settings.out)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Replay:
     """What a run comes to again, from its journal alone."""
 
     summary: Summary
-    #: Files that say something else than this.
+    #: Files that say something else than this, and where they do first: ``trace.jsonl: line 3``.
     differing: tuple[str, ...]
 
 
@@ -159,20 +165,29 @@ def replay(folder: Path, *, stream: TextIO | None = None) -> Replay:
     """
     stream = sys.stderr if stream is None else stream
     settings = stored(folder)
-    quizzes = _quizzes(settings, stream)
-    about = {"questions": {quiz.benchmark.name: _fingerprint(quiz) for quiz in quizzes}}
-    check_same(folder, about, ["questions"], _NOUN)
     if not (folder / JOURNAL).exists():
         raise CheckpointError(f"{folder / JOURNAL}: expected the journal of an {_NOUN}, got none")
-    with Journal(folder / JOURNAL, NAMES) as journal:
+    quizzes = _quizzes(settings, stream)
+    with Journal(folder / JOURNAL, NAMES, writes=False) as journal:
+        kept = [_within(quiz, settings, fits_of(None, journal), stream) for quiz in quizzes]
+        about = {"questions": {quiz.benchmark.name: _fingerprint(quiz) for quiz in kept}}
+        check_same(folder, about, ["questions"], _NOUN)
         found = _search(settings, quizzes, None, journal, stream)
-    differing = tuple(
-        name
-        for name, text in found.files().items()
-        if not (folder / name).exists()
-        or (folder / name).read_text(encoding="utf-8", errors="surrogatepass") != text
-    )
-    return Replay(Summary(folder, found.solved, found.results, found.table), differing)
+    pairs = ((name, folder / name, text) for name, text in found.files().items())
+    differing = (_differing(name, path, text) for name, path, text in pairs)
+    return Replay(found.summary(folder), tuple(one for one in differing if one is not None))
+
+
+def _differing(name: str, path: Path, text: str) -> str | None:
+    """Where a file differs from this text first; None: nowhere."""
+    if not path.exists():
+        return f"{name}: is not there"
+    stored = path.read_text(encoding="utf-8", errors="surrogatepass")
+    if stored == text:
+        return None
+    lines = zip_longest(stored.split("\n"), text.split("\n"))
+    number = next(number for number, (one, other) in enumerate(lines, 1) if one != other)
+    return f"{name}: line {number}"
 
 
 ##### What is asked
@@ -219,11 +234,16 @@ def _check_positions(methods: Sequence[Chosen], engine: TextEngine) -> None:
     for method in methods:
         config = method.config
         sampled = max(config.max_new_tokens, config.summary_tokens)
+        if sampled >= positions:
+            raise ConfigError(
+                f"max_new_tokens, summary_tokens: expected fewer than {positions}, the model's "
+                f"positions, got {config.max_new_tokens} and {config.summary_tokens}"
+            )
         if config.prompt_tokens + sampled > positions:
             raise ConfigError(
                 f"prompt_tokens: expected at most {positions} - {sampled} = "
                 f"{positions - sampled}, because the model has {positions} positions and a "
-                f"response may take {sampled}, got {config.prompt_tokens}"
+                f"response may take {sampled} (max_new_tokens), got {config.prompt_tokens}"
             )
 
 
@@ -241,6 +261,9 @@ class _Found:
     @property
     def table(self) -> str:
         return tables(self.results)
+
+    def summary(self, folder: Path) -> Summary:
+        return Summary(folder, self.solved, self.results, self.table, tuple(self.timings))
 
     def files(self) -> dict[str, str]:
         """What is the same whenever it is computed from the same journal."""
@@ -263,7 +286,8 @@ def _search(
     """Runs every search to its end, with answers of the journal and of the engine, if any."""
     answering = engine or _Nobody()
     fits = fits_of(engine, journal)
-    quizzes = [_within(quiz, settings, fits, stream) for quiz in quizzes]
+    # Again, with a journal that learns which prompts are too long; it was reported before.
+    quizzes = [_within(quiz, settings, fits, None) for quiz in quizzes]
     jobs = [
         Job(method.name, seed, task, method.search(task, method.config, fits))
         for seed in settings.seeds
@@ -295,16 +319,18 @@ def _tasks(quiz: Quiz, seed: int) -> list[Task]:
     return [Task(question, quiz.benchmark.name, seed, has_gold) for question in quiz.questions]
 
 
-def _within(quiz: Quiz, settings: SolveSettings, fits: Fits, stream: TextIO) -> Quiz:
+def _within(quiz: Quiz, settings: SolveSettings, fits: Fits, stream: TextIO | None) -> Quiz:
     """Without questions that no prompt has room for."""
     kept, skipped = [], []
     for task in _tasks(quiz, 0):
         try:
             for method in settings.chosen:
-                Talk(task, method.config, fits)
+                # Up to its first question, which is never answered.
+                next(method.search(task, method.config, fits))
         except DataError as fault:
             skipped.append(Skipped(str(quiz.benchmark.source), str(fault)))
-            print(f"{quiz.benchmark.name}: skipped: {skipped[-1]}", file=stream)
+            if stream is not None:
+                print(f"{quiz.benchmark.name}: skipped: {skipped[-1]}", file=stream)
         else:
             kept.append(task.question)
     if not kept:
@@ -323,14 +349,31 @@ def fits_of(engine: TextEngine | None, journal: Journal) -> Fits:
     def key(prompt: str | tuple[Message, ...], limit: int) -> tuple[str]:
         return (digest(["longer", plain(prompt), limit]),)
 
+    def known(prompt: str | tuple[Message, ...], limit: int) -> bool:
+        return key(prompt, limit) not in journal
+
+    if engine is None:
+        return known
+    measure = _fitting(engine)
+
     def fits(prompt: str | tuple[Message, ...], limit: int) -> bool:
-        if engine is None:
-            return key(prompt, limit) not in journal
-        tokens = engine.count(prompt)
-        if tokens is None or tokens <= limit:
+        if measure(prompt, limit):
             return True
         journal.add(key(prompt, limit), {"longer_than": limit})
         return False
+
+    return fits
+
+
+def _fitting(engine: TextEngine) -> Fits:
+    """What measures prompts."""
+
+    def fits(prompt: str | tuple[Message, ...], limit: int) -> bool:
+        try:
+            tokens = engine.count(prompt)
+        except ConfigError as error:
+            raise ConfigError(f"form: {error}") from None
+        return tokens is None or tokens <= limit
 
     return fits
 

@@ -18,6 +18,8 @@ __all__ = ["search"]
 def search(task: Task, config: SearchConfig, fits: Fits) -> Search:
     """See `icpo.test_time.search.Method`."""
     talk, spent = Talk(task, config, fits), Spending()
+    if config.refinements:
+        talk.will_refine()
     # The keys of plain sampling, so that it begins with the same answers: what differs in the end
     # is owed to refinement, and answers that both need are asked for once.
     answers = list((yield talk.ask("final/answer", [], rewards=False, times=config.answers)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -154,5 +155,6 @@ def _short(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    # A model may say half a surrogate pair, which no terminal can show.
-    return " ".join(text.encode("utf-8", "replace").decode().split())
+    # A model may say half a surrogate pair, which no terminal can show, or orders to the terminal.
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return "".join(letter for letter in line if unicodedata.category(letter) != "Cc")

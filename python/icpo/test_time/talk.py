@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,12 @@ __all__ = ["Read", "Talk", "point", "visible"]
 
 #: Ends what a reasoning model thinks; what it says follows.
 _THOUGHTS_END = "</think>"
+
+#: Surrogates that stand alone.
+_HALVES = re.compile("[\ud800-\udfff]")
+
+#: Marks of emphasis that an answer may bring along.
+_EMPHASIS = "*_ "
 
 
 def visible(text: str) -> str:
@@ -64,17 +71,15 @@ class Talk:
         self.form, self.checker = config.form, config.checker
         self._within = fits
         self._asked = task.question.problem.question
-        # What is put into a prompt is shortened; the question never is.
-        bare = (
-            self.form.ask(self._asked, [], rewards=False),
-            self.form.summarise(self._asked, ""),
-            self.form.criticise(self._asked, ""),
-            self.form.refine(self._asked, "", ""),
-        )
-        if not all(map(self._fits, bare)):
+        self.require(self.form.ask(self._asked, [], rewards=False))
+
+    def require(self, prompt: str) -> None:
+        """Refuses a question that a prompt has no room for: all else is shortened, it never is."""
+        if not self._fits(prompt):
             raise DataError(
-                f"problem {task.question.problem.id!r}: expected prompts of at most "
-                f"{config.prompt_tokens} tokens (prompt_tokens), got longer ones"
+                f"problem {self.task.question.problem.id!r}: expected prompts of at most "
+                f"{self.config.prompt_tokens} tokens (prompt_tokens), got a longer one that "
+                "has nothing in it but the question"
             )
 
     def ask(self, key: str, ideas: Sequence[Idea], *, rewards: bool, times: int) -> list[Call]:
@@ -87,6 +92,15 @@ class Talk:
             Call(f"{key} {number}", self._said(text), config.sampling, config.stop)
             for number in range(times)
         ]
+
+    def will_summarise(self) -> None:
+        """Refuses a question for which there is no room beside a response."""
+        self.require(self.form.summarise(self._asked, ""))
+
+    def will_refine(self) -> None:
+        """Likewise, for criticism and what follows it."""
+        self.require(self.form.criticise(self._asked, ""))
+        self.require(self.form.refine(self._asked, "", ""))
 
     def summarise(self, key: str, response: str) -> Call:
         """Asks for a summary of a response, or of as much of its end as the limit allows."""
@@ -108,7 +122,7 @@ class Talk:
     def idea(self, summary: str, answer: str) -> str:
         """What enters the history of a summary."""
         # On one line: it becomes an entry of a list.
-        return self.form.concluded(" ".join(visible(summary).split()), answer)
+        return self.form.concluded(" ".join(visible(summary).split()), answer.strip(_EMPHASIS))
 
     def votes(self, completions: Sequence[TextCompletion]) -> list[int]:
         """The number of the answer of each response, the same for equal ones; -1: none."""
@@ -158,7 +172,8 @@ class Talk:
         return seed_of(self.task.seed, self.task.benchmark, problem, "draw", key)
 
     def _said(self, text: str) -> str | tuple[Message, ...]:
-        return said(text, self.form.chat)
+        # Halves of characters, which some servers send and none takes.
+        return said(_HALVES.sub("\N{REPLACEMENT CHARACTER}", text), self.form.chat)
 
     def _fits(self, text: str) -> bool:
         return self._within(self._said(text), self.config.prompt_tokens)

@@ -14,8 +14,8 @@ from icpo.errors import ShapeError
 
 __all__ = ["consensus", "entropy_bits"]
 
-#: Times log2 of the number of votes: the entropy if none of them can be read. More than any other
-#: outcome has, so that silence is never the surest answer.
+#: Times log2 of the number of votes: the entropy if none of them can be read. Of two votes or more
+#: that is more than any other outcome has, so silence is not the surest answer.
 ALL_INVALID = 5.0
 
 

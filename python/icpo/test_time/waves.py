@@ -41,6 +41,8 @@ class Job:
     seed: int
     task: Task
     search: Search
+    #: Tells apart requests that are alike but are asked of others; None: of whom is known.
+    asked_of: str | None = None
     #: What it wants to know next; empty: it has ended.
     asks: Sequence[Call] = ()
     solution: Solution | None = None
@@ -76,7 +78,8 @@ class Job:
             what = (call.prompt, call.sampling, call.stop)
             if what not in common:
                 sampling = dataclasses.asdict(call.sampling)
-                common[what] = digest([plain(call.prompt), sampling, list(call.stop)])
+                other = [] if self.asked_of is None else [self.asked_of]
+                common[what] = digest([plain(call.prompt), sampling, list(call.stop), *other])
             request = TextRequest(call.prompt, call.sampling, seed, call.stop)
             # The same for the same request, whoever makes it.
             made.append((f"{common[what]}{seed:016x}", request))
@@ -169,11 +172,15 @@ def _asked(
             progress.add(answer.tokens)
 
         try:
-            engine.complete([requests[key] for key in missing], done)
+            answers = engine.complete([requests[key] for key in missing], done)
         except EngineError as error:
             raise EngineError(
                 f"{error}; every answer so far is in the journal, --resume continues"
             ) from error
+        # What an engine has returned, but not told.
+        for place, answer in enumerate(answers):
+            if (missing[place],) not in journal:
+                done(place, answer)
     return rows
 
 

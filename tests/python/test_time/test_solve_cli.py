@@ -73,7 +73,10 @@ def test_a_run_and_its_replay(place, engines, capsys, monkeypatch):
     assert captured.out == (place / "a/table.md").read_text()
     assert captured.out.startswith("sums (problems: 4; seeds: 0)\n")
     assert [line.split("|")[1].strip() for line in captured.out.splitlines()[4:9]] == methods
-    assert "sums.jsonl: line 5" in captured.out and "sums: skipped: " in captured.err
+    assert "sums.jsonl: line 5" in captured.out and captured.err.count("sums: skipped: ") == 1
+    assert captured.err.splitlines()[-1].startswith(
+        "seconds a problem, in step with the others: me_icpo 0."
+    )
     assert {path.name for path in (place / "a").iterdir()} == {
         "settings.json", "versions.json", "journal.jsonl", *SAME, TIMINGS,
         "tokens.png", "tokens.svg",
@@ -90,8 +93,10 @@ def test_a_run_and_its_replay(place, engines, capsys, monkeypatch):
         text = (place / "a" / name).read_text()
         (place / "a" / name).write_text(text.replace("sample", "simple", 1))
         assert cli.main(["solve", "--replay", "--out", "a"]) == 1
+        number = 1 + text[: text.index("sample")].count("\n")
         assert capsys.readouterr().err.splitlines()[-1] == (
-            f"icpo solve: a/{name}: expected what the journal comes to, got something else"
+            f"icpo solve: a/{name}: line {number}: expected what the journal comes to, got "
+            "something else"
         )
         (place / "a" / name).write_text(text)
     (place / "a" / TRACE).unlink()
@@ -146,7 +151,7 @@ def test_without_matplotlib_it_goes_on(place, engines, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert solve("a", "--fresh") == 0
     captured = capsys.readouterr()
-    assert captured.err.splitlines()[-1] == (
+    assert captured.err.splitlines()[-2] == (
         "icpo solve: no figure: matplotlib is needed for figures, and is not installed: "
         "pip install icpo-rs[plots]"
     )
@@ -279,7 +284,10 @@ def test_help_says_what_there_is(capsys):
         (["sums=sums.jsonl", "--form", "{"], "icpo solve: --form: expected a name or JSON, got"),
         (["sums=sums.jsonl", "--methods", "x"], "icpo solve: methods: expected one of me_icpo,"),
         (["--question", "1?", "--methods", "oracle"], "icpo solve: methods: oracle needs gold"),
-        (["--resume", "--out", "none"], "icpo solve: benchmarks: expected at least one, or a"),
+        (
+            ["--resume", "--out", "none"],
+            "icpo solve: out: expected the folder of a run to resume, got none",
+        ),
         (["--replay", "--out", "none"], "icpo solve: none/settings.json: expected the settings"),
         (["--replay", "--k", "3"], "icpo solve: --replay: expected --out alone, since"),
     ],

@@ -127,7 +127,10 @@ def test_a_replay_says_what_differs(questions, tmp_path):
     trace = tmp_path / "trace.jsonl"
     trace.write_text(trace.read_text().replace('"selected": 0', '"selected": 1', 1))
     (tmp_path / "table.md").unlink()
-    assert replay(tmp_path, stream=io.StringIO()).differing == ("table.md", "trace.jsonl")
+    assert replay(tmp_path, stream=io.StringIO()).differing == (
+        "table.md: is not there",
+        "trace.jsonl: line 1",
+    )
 
 
 def test_a_replay_needs_the_whole_journal(questions, tmp_path):
