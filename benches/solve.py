@@ -11,8 +11,9 @@ one of a few answers, written in different ways, some without any.
 The clock is what counts where nothing else runs; where others share the processors, their time
 tells more. The parts are by the clock, timing included.
 
-Twice: with a server, which counts tokens itself, and with a tokenizer in this process (one token a
-byte, the slowest that there is) that measures every prompt.
+With a server, which counts tokens itself; with a tokenizer in this process (one token a byte, the
+slowest that there is) that measures every prompt; and with the hardest answers: surds, hardly two
+of which are equal, so that each is compared with all others.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "journal": [(Journal, "add"), (Journal, "read"), (Journal, "__contains__")],
 }
 
-ANSWERS = (
+#: Answers that are given in different ways, and answers none of which is another.
+FEW = (
     r"\boxed{\frac{1}{2}}",
     r"\boxed{0.5}",
     r"\boxed{1/2}",
@@ -56,6 +58,8 @@ ANSWERS = (
     r"\boxed{\sqrt{2}}",
 )
 
+
+DIFFERENT = tuple(f"\\boxed{{{n} + \\sqrt{{{n * n + 2}}}}}" for n in range(1, 60))
 
 #: How summaries are asked for, and their length: about a hundred tokens.
 SUMMARY, SUMMARY_WORDS = SearchConfig().summary_sampling, 40
@@ -66,10 +70,12 @@ class Instant:
 
     together = 1
 
-    def __init__(self, words: int, tokenizer: Callable[[str], int] | None) -> None:
+    def __init__(
+        self, words: int, answers: Sequence[str], tokenizer: Callable[[str], int] | None
+    ) -> None:
         rng = random.Random(0)
-        self._responses = [_response(rng, words) for _ in range(997)]
-        self._summaries = [_response(rng, SUMMARY_WORDS) for _ in range(997)]
+        self._responses = [_response(rng, words, answers) for _ in range(997)]
+        self._summaries = [_response(rng, SUMMARY_WORDS, answers) for _ in range(997)]
         self._tokenizer = tokenizer
         self.seconds = 0.0
 
@@ -103,11 +109,11 @@ class Instant:
         return {"engine": "instant", "model": "instant"}
 
 
-def _response(rng: random.Random, words: int) -> str:
+def _response(rng: random.Random, words: int, answers: Sequence[str]) -> str:
     text = " ".join(
         rng.choice(("so", "then", "x = 3", "2 + 2 = 4", "we get")) for _ in range(words)
     )
-    return text + (f" The answer is {rng.choice(ANSWERS)}." if rng.random() < 0.9 else "")
+    return text + (f" The answer is {rng.choice(answers)}." if rng.random() < 0.9 else "")
 
 
 def byte_tokenizer() -> Callable[[str], int]:
@@ -148,10 +154,10 @@ def timed(totals: dict[str, float]) -> Iterator[None]:
 
 
 def one_run(
-    options: argparse.Namespace, tokenizer: Callable[[str], int] | None
+    options: argparse.Namespace, answers: Sequence[str], tokenizer: Callable[[str], int] | None
 ) -> tuple[float, float]:
     """Seconds of a run without those of the engine: by the clock, and of processors."""
-    engine = Instant(options.words, tokenizer)
+    engine = Instant(options.words, answers, tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "questions.jsonl"
         rows = [
@@ -201,15 +207,20 @@ def main() -> None:
         f"{options.repeats} runs\n"
     )
     rows = []
-    for name, tokenizer in (("server", None), ("with a tokenizer", byte_tokenizer())):
-        one_run(options, tokenizer)  # warms up
-        runs = [one_run(options, tokenizer) for _ in range(options.repeats)]
+    cases: dict[str, tuple[Sequence[str], Callable[[str], int] | None]] = {
+        "server": (FEW, None),
+        "with a tokenizer": (FEW, byte_tokenizer()),
+        "server, surds": (DIFFERENT, None),
+    }
+    for name, case in cases.items():
+        one_run(options, *case)  # warms up
+        runs = [one_run(options, *case) for _ in range(options.repeats)]
         clock, work = (
             [1000 * one / candidates for one in times] for times in zip(*runs, strict=True)
         )
         totals: dict[str, float] = {}
         with timed(totals):
-            one_run(options, tokenizer)
+            one_run(options, *case)
         parts = [f"{1000 * totals[part] / candidates:.3f}" for part in PARTS]
         rows.append(
             [
