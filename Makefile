@@ -113,9 +113,10 @@ test-peer: $(built) $(peer)  ## Run the checker's tests beside Math-Verify, and 
 		ICPO_MATH_VERIFY_TESTS="$(abspath $(peer_venv))/math_verify-0.9.0/tests" \
 		"$(peer_venv)/bin/python" -m pytest tests/python/reward
 
+# Side by side what leaves a core idle by itself: downloads, and the linking of what ships.
 test:  ## Run every check: what CI runs
-	+@scripts/phases.sh setup fmt-check lint build types test-rust test-python test-notebooks \
-		test-verl test-standin test-peer wheel-test
+	+@scripts/phases.sh "setup test-rust" fmt-check lint build types test-python \
+		test-notebooks test-verl "test-standin wheel-test" test-peer
 
 ##### Distributions
 

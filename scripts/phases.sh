@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs make targets in the given order up to the first that fails, then says how long each took.
-# Usage: scripts/phases.sh TARGET...
+# Runs phases in the given order up to the first that fails, then says how long each took.
+# A phase is a make target, or several in quotes, of which two run at a time.
+# Usage: scripts/phases.sh PHASE...
 set -euo pipefail
 
 timings=()
@@ -20,6 +21,8 @@ trap report EXIT
 for phase in "$@"; do
     printf '\n== %s\n' "$phase"
     start=$SECONDS
-    "${MAKE:-make}" --no-print-directory "$phase"
+    read -ra targets <<<"$phase"
+    ((${#targets[@]} == 1)) || targets+=(--jobs=2)
+    "${MAKE:-make}" --no-print-directory "${targets[@]}"
     timings+=("$(printf '%5d s  %s' $((SECONDS - start)) "$phase")")
 done
