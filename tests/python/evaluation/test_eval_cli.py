@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 
-import byte_model
 import numpy as np
 import pytest
-from fake_server import serving
 
+import byte_model
+from fake_server import serving
 from icpo import cli
 from icpo.evaluation.run import stored
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from byte_model import tokenizer
 
+from byte_model import tokenizer
 from icpo import DataError
 from icpo.demos import DemoSampler, PromptBuilder, tokenizer_encoder
 from icpo.evaluation.benchmarks import benchmark, load
