@@ -25,6 +25,7 @@ NAMES = (
     "03_distribution_shift",
     "04_reward_checker",
     "05_from_laptop_to_verl",
+    "06_test_time",
     "icpo_theory",
 )
 

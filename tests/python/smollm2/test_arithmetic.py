@@ -7,12 +7,16 @@ import json
 import operator
 import random
 import re
+from pathlib import Path
 
 import pytest
 
 from icpo.errors import ConfigError
+from icpo.evaluation.settings import digest
 from icpo.test_time.forms import Idea
 from icpo.test_time.settings import SolveSettings
+
+ROOT = Path(__file__).parents[3]
 
 #: What a reader does with the two numbers of a question, by a word in it.
 READINGS = {
@@ -135,3 +139,32 @@ def test_problems_are_not_of_any_worked_exercise(arithmetic, settings):
     assert len(shown) == 3  # two exercises, and the place of the question
     asked = itertools.islice(arithmetic.distinct(random.Random(0)), 48)
     assert not shown & {problem.question for problem in asked}
+
+
+##### The results that are kept
+
+
+@pytest.fixture(scope="module")
+def kept():
+    file = ROOT / "examples" / "smollm2" / "solve-results.json"
+    (benchmark,) = json.loads(file.read_text())["benchmarks"]
+    return {row["method"]: row for row in benchmark["methods"]}
+
+
+def test_they_are_of_these_problems_and_methods(arithmetic, settings, kept):
+    assert tuple(kept) == settings()[0].methods
+    asked = list(itertools.islice(arithmetic.distinct(random.Random(0)), 48))
+    for row in kept.values():
+        assert [problem["digest"] for problem in row["problems"]] == [
+            digest([one.question, str(one.answer)]) for one in asked
+        ]
+
+
+@pytest.mark.parametrize("page", ["examples/smollm2/README.md", "docs/solve.md"])
+def test_the_tables_show_them(kept, page):
+    text = (ROOT / page).read_text(encoding="utf-8").partition("48 problems")[2]
+    for row in kept.values():
+        for measure in (row["mean"], row["majority"]):
+            shown = f"{100 * measure['mean']:.1f} ± {100 * measure['standard_error']:.1f}"
+            assert f"| {shown} " in text
+        assert f"| {row['tokens']:,.0f} |" in text
