@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from icpo.errors import ConfigError
+from icpo.errors import ConfigError, DataError, IcpoError
 from icpo.generation.engine import Completion, Engine, Sampling
 from icpo.generation.text import Done, Message, TextCompletion, TextRequest, cut, in_groups
 from icpo.types import Tokens
@@ -109,6 +109,17 @@ def prompt_encoder(tokenizer: Any) -> EncodePrompt:
     encode = tokenizer_encoder(tokenizer)
 
     def prompt_ids(prompt: str | tuple[Message, ...]) -> Sequence[int]:
+        try:
+            return encoded(prompt)
+        except IcpoError:
+            raise
+        except Exception as error:  # tokenizers raise nothing more special
+            text = prompt if isinstance(prompt, str) else prompt[-1].content
+            raise DataError(
+                f"prompt: expected text that the tokenizer knows, got {text!r:.200}: {error}"
+            ) from error
+
+    def encoded(prompt: str | tuple[Message, ...]) -> Sequence[int]:
         if isinstance(prompt, str):
             return encode(prompt, False)
         if len(prompt) == 1 and prompt[0].role == "user":

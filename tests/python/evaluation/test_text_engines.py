@@ -14,11 +14,11 @@ import pytest
 
 from fake_server import QUICK_FAULTS, SLOW_FAULTS, serving
 from fakes import ScriptedEngine
-from icpo import ConfigError
+from icpo import ConfigError, DataError
 from icpo.evaluation.engines import open_engine
 from icpo.evaluation.settings import EngineSettings
 from icpo.generation import Sampling
-from icpo.generation.local_engine import LocalEngine
+from icpo.generation.local_engine import LocalEngine, prompt_encoder
 from icpo.generation.server_engine import Retry, ServerEngine
 from icpo.generation.text import EngineError, Message, TextCompletion, TextRequest, cut, seed_of
 from icpo.generation.vllm_engine import VllmEngine
@@ -360,3 +360,17 @@ def test_bad_arguments_of_servers(arguments, message):
         Retry(0)
     with pytest.raises(ConfigError, match="first: expected seconds from 0 to most = 1, got 2"):
         Retry(first=2, most=1)
+
+
+def test_text_that_a_tokenizer_does_not_know_is_named():
+    class Strict:
+        chat_template = None
+
+        def __call__(self, text, **_):
+            raise Exception("WordLevel error: Missing [UNK] token")  # what tokenizers raise
+
+    encode = prompt_encoder(Strict())
+    with pytest.raises(DataError, match="expected text that the tokenizer knows, got 'ü.*Missing"):
+        encode("ü?")
+    with pytest.raises(ConfigError, match="without chat"):
+        encode((Message("user", "ü?"),))
