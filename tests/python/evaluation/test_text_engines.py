@@ -370,7 +370,7 @@ def test_text_that_a_tokenizer_does_not_know_is_named():
             raise Exception("WordLevel error: Missing [UNK] token")  # what tokenizers raise
 
     encode = prompt_encoder(Strict())
-    with pytest.raises(DataError, match="expected text that the tokenizer knows, got 'ü.*Missing"):
+    with pytest.raises(DataError, match=r"expected text that the tokenizer knows, got 'ü.*Missing"):
         encode("ü?")
     with pytest.raises(ConfigError, match="without chat"):
         encode((Message("user", "ü?"),))
