@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from icpo.evaluation.engine_options import add_engine_options, engine_given
+
 __all__ = ["add_parser"]
 
 EVAL_EXAMPLES = """\
@@ -67,28 +69,7 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     how.add_argument("--resume", action="store_true", help="continue what is in the folder")
     how.add_argument("--fresh", action="store_true", help="start anew, and overwrite it")
 
-    model = parser.add_argument_group("what answers")
-    add = model.add_argument
-    add("--model", metavar="NAME", help="folder, name on the hub, or the server's name for it")
-    where = model.add_mutually_exclusive_group()
-    where.add_argument("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
-    where.add_argument(
-        "--vllm", action="store_true", help="run the model with vLLM, in this process"
-    )
-    add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16")
-    add("--device", help="default: auto")
-    add(
-        "--batch",
-        type=int,
-        metavar="N",
-        help="responses computed at once (default: 64; vLLM: 1024)",
-    )
-    add("--concurrency", type=int, metavar="N", help="of a server's requests (default: 32)")
-    add("--timeout", type=float, metavar="SECONDS", help="of a server (default: 600)")
-    add("--attempts", type=int, metavar="N", help="at a request (default: 9)")
-    add("--tokenizer", metavar="NAME", help="to measure prompts for a server")
-    add("--dialect", metavar="NAME", help="of a server: vllm (default), llama.cpp, transformers")
-    add("--key-variable", metavar="NAME", help="with the server's key (default: OPENAI_API_KEY)")
+    add_engine_options(parser.add_argument_group("what answers"))
 
     asked = parser.add_argument_group("what is asked")
     add = asked.add_argument
@@ -183,28 +164,9 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the arguments change."""
     from icpo.demos.form import spelled
 
-    kind = "server" if options.server is not None else "vllm" if options.vllm else None
     demos = {"source": options.demos, "strategy": options.strategy, "m": options.demo_m}
     given = {
-        "engine": {
-            "kind": kind,
-            "url": options.server,
-            "model": options.model,
-            **{
-                name: getattr(options, name)
-                for name in (
-                    "dtype",
-                    "device",
-                    "batch",
-                    "concurrency",
-                    "timeout",
-                    "attempts",
-                    "tokenizer",
-                    "dialect",
-                    "key_variable",
-                )
-            },
-        },
+        "engine": engine_given(options),
         "demos": demos,
         "template": None if options.template is None else spelled(options.template),
         "max_new_tokens": options.max_tokens,

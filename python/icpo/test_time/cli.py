@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from icpo.evaluation.engine_options import add_engine_options, engine_given
+
 __all__ = ["add_parser"]
 
 EXAMPLES = """\
@@ -67,35 +69,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     how.add_argument(
         "--replay", action="store_true", help="recompute what is in the folder, and compare"
     )
-    _add_engine(parser.add_argument_group("what answers"))
+    add_engine_options(parser.add_argument_group("what answers"))
     _add_asked(parser.add_argument_group("what is asked"))
     _add_search(parser.add_argument_group("how answers are searched for"))
     _add_sampling(parser.add_argument_group("how it answers"))
     parser.set_defaults(run=_solve)
-
-
-def _add_engine(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--model", metavar="NAME", help="folder, name on the hub, or the server's name for it")
-    where = group.add_mutually_exclusive_group()
-    where.add_argument("--server", metavar="URL", help="ask a server that speaks OpenAI's protocol")
-    where.add_argument(
-        "--vllm", action="store_true", help="run the model with vLLM, in this process"
-    )
-    add("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16")
-    add("--device", help="default: auto")
-    add(
-        "--batch",
-        type=int,
-        metavar="N",
-        help="responses computed at once (default: 64; vLLM: 1024)",
-    )
-    add("--concurrency", type=int, metavar="N", help="of a server's requests (default: 32)")
-    add("--timeout", type=float, metavar="SECONDS", help="of a server (default: 600)")
-    add("--attempts", type=int, metavar="N", help="at a request (default: 9)")
-    add("--tokenizer", metavar="NAME", help="to measure prompts for a server")
-    add("--dialect", metavar="NAME", help="of a server: vllm (default), llama.cpp, transformers")
-    add("--key-variable", metavar="NAME", help="with the server's key (default: OPENAI_API_KEY)")
 
 
 def _add_asked(group: argparse._ArgumentGroup) -> None:
@@ -174,19 +152,6 @@ def _add_sampling(group: argparse._ArgumentGroup) -> None:
 
 ##### From arguments to settings
 
-#: Settings with the same name as the argument.
-_ENGINE = (
-    "model",
-    "dtype",
-    "device",
-    "batch",
-    "concurrency",
-    "timeout",
-    "attempts",
-    "tokenizer",
-    "dialect",
-    "key_variable",
-)
 _SEARCH = (
     "rounds",
     "k",
@@ -220,16 +185,12 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
         found = {name: getattr(options, name) for name in names}
         return {name: value for name, value in found.items() if value is not None}
 
-    engine, search, run = named(_ENGINE), named(_SEARCH), named(_RUN)
-    if options.server is not None:
-        engine |= {"kind": "server", "url": options.server}
-    elif options.vllm:
-        engine |= {"kind": "vllm"}
+    search, run = named(_SEARCH), named(_RUN)
     if options.form is not None:
         search["form"] = _form(options.form)
     if options.no_shuffle:
         run["option_seed"] = None
-    return {**run, "engine": engine, "search": search}
+    return {**run, "engine": engine_given(options), "search": search}
 
 
 def _form(text: str) -> Any:
