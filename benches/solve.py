@@ -12,8 +12,8 @@ The clock is what counts where nothing else runs; where others share the process
 tells more. The parts are by the clock, timing included.
 
 With a server, which counts tokens itself; with a tokenizer in this process (one token a byte, the
-slowest that there is) that measures every prompt; and with the hardest answers: surds, hardly two
-of which are equal, so that each is compared with all others.
+slowest that there is), which measures every prompt that is not obviously within the limit; and with
+the hardest answers: surds, hardly two of which are equal, so that each is compared with all others.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def one_run(
                     "k": options.k,
                     "probes": options.probes,
                     "rounds": options.rounds,
-                    "prompt_tokens": 100_000,
+                    "prompt_tokens": options.limit,
                 },
             }
         )
@@ -195,6 +195,7 @@ def main() -> None:
         "probes": 16,
         "rounds": 5,
         "words": 150,
+        "limit": 4096,
         "repeats": 5,
     }.items():
         parser.add_argument(f"--{name}", type=int, default=value, help="default: %(default)s")

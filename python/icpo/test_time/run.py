@@ -285,9 +285,9 @@ def _search(
 ) -> _Found:
     """Runs every search to its end, with answers of the journal and of the engine, if any."""
     answering = engine or _Nobody()
-    fits = fits_of(engine, journal)
+    exactly, fits = fits_of(engine, journal, exact=True), fits_of(engine, journal)
     # Again, with a journal that learns which prompts are too long; it was reported before.
-    quizzes = [_within(quiz, settings, fits, None) for quiz in quizzes]
+    quizzes = [_within(quiz, settings, exactly, None) for quiz in quizzes]
     jobs = [
         Job(method.name, seed, task, method.search(task, method.config, fits))
         for seed in settings.seeds
@@ -340,10 +340,11 @@ def _within(quiz: Quiz, settings: SolveSettings, fits: Fits, stream: TextIO | No
     return replace(quiz, questions=tuple(kept), skipped=(*quiz.skipped, *skipped))
 
 
-def fits_of(engine: TextEngine | None, journal: Journal) -> Fits:
+def fits_of(engine: TextEngine | None, journal: Journal, *, exact: bool = False) -> Fits:
     """What tells whether a prompt is short enough; the journal keeps those that are not.
 
-    So whoever has the journal needs no tokenizer to make the same prompts.
+    So whoever has the journal needs no tokenizer to make the same prompts. Unless it has to be
+    exact, what is obviously short is not measured: a tokenizer takes longer than all the rest.
     """
 
     def key(prompt: str | tuple[Message, ...], limit: int) -> tuple[str]:
@@ -357,12 +358,24 @@ def fits_of(engine: TextEngine | None, journal: Journal) -> Fits:
     measure = _fitting(engine)
 
     def fits(prompt: str | tuple[Message, ...], limit: int) -> bool:
-        if measure(prompt, limit):
+        if (not exact and _is_short(prompt, limit)) or measure(prompt, limit):
             return True
         journal.add(key(prompt, limit), {"longer_than": limit})
         return False
 
     return fits
+
+
+#: Tokens that a chat template may add.
+_TEMPLATE = 1024
+
+
+def _is_short(prompt: str | tuple[Message, ...], limit: int) -> bool:
+    """Whether a prompt fits even if each of its characters is a token."""
+    texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
+    # Others may be several tokens a character, or become several characters first.
+    ascii_only = all(text.isascii() for text in texts)
+    return ascii_only and sum(map(len, texts)) + _TEMPLATE <= limit
 
 
 def _fitting(engine: TextEngine) -> Fits:

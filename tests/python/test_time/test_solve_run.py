@@ -248,3 +248,22 @@ def test_an_empty_gold_answer_is_none():
 def test_bad_methods(text, message):
     with pytest.raises(ConfigError, match=f"^methods: .*{message}"):
         choose(text, SearchConfig())
+
+
+@pytest.mark.parametrize(("word", "measured"), [("really", False), ("wirklich, ﷺ", True)])
+def test_prompts_that_are_obviously_short_are_not_measured(word, measured):
+    class Counting(ScriptedText):
+        counted = 0
+
+        def count(self, prompt):
+            self.counted += 1
+            return super().count(prompt)
+
+    def counted(limit):
+        engine = Counting(lambda request: (boxed("2"), True))
+        config = SearchConfig(form="text", k=2, probes=2, answers=2, prompt_tokens=limit)
+        me_icpo(f"1 + 1 {word}?", engine, config, stream=io.StringIO())
+        return engine.counted
+
+    assert counted(1000) > 0
+    assert (counted(4000) > 0) == measured
