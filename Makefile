@@ -137,10 +137,11 @@ wheel-test: wheel sdist  ## Check what a user would download
 
 ##### Programs
 
-bench: $(built)  ## Time the objective, generation, and edit distances
+bench: $(built)  ## Time the objective, generation, edit distances, and ME-ICPO without a model
 	$(python) benches/objective.py
 	$(python) benches/generation.py
 	$(python) benches/analysis.py
+	$(python) benches/solve.py
 
 bench-gpu: $(built)  ## Check and time the operators on a GPU; ARGS: see benches/gpu.py --help
 	$(python) benches/gpu.py $(ARGS)

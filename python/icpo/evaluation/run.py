@@ -18,7 +18,6 @@ from icpo.evaluation.folder import (
     about_of,
     as_json,
     check_folder,
-    check_same,
     holds,
     write,
 )
@@ -111,8 +110,8 @@ def evaluate(
     answering = engine() if engine else open_engine(settings.engine, chat=settings.template.chat)
     # What a server has, if the settings leave that to it.
     about["model"] = answering.describe()["model"]
-    if resume and holds_evaluation(settings.out):
-        check_same(settings.out, about, ["model"], _NOUN)
+    names.append("model")
+    check()
     quizzes = _askable(quizzes, settings, answering, stream)
     asked = list(requests(quizzes, settings, pool, answering.count))
     _check_positions(asked, settings, answering)

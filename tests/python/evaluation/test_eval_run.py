@@ -399,3 +399,20 @@ def test_seeds_make_the_luck():
         prompt, seed = "1 + 2", 3
 
     assert hashed(Request) == hashed(Request) and sums(Request) == sums(Request)
+
+
+def test_who_loads_longer_finds_the_folder_taken(place):
+    class Slow(ScriptedText):
+        loading = True
+
+        def describe(self):
+            if self.loading:
+                self.loading = False
+                run(settings(place))
+            return super().describe()
+
+    with pytest.raises(ConfigError, match="holds an evaluation already"):
+        run(settings(place), engine=Slow(sums))
+    before = (place / "out/results.json").read_bytes()
+    run(settings(place), resume=True)
+    assert (place / "out/results.json").read_bytes() == before
